@@ -1,0 +1,58 @@
+package kv
+
+import "errors"
+
+// Errors about a token.
+var (
+	// ErrNotFound is returned where no token has the name, or no token the value.
+	ErrNotFound = errors.New("no such token")
+
+	// ErrExists is returned by Create where a token has the name already.
+	ErrExists = errors.New("a token with this name exists")
+)
+
+// InvalidError says which field breaks which rule. Nothing was changed.
+type InvalidError struct {
+	Field  string // "name", "expiration_date" or "token"
+	Reason string // what is wrong and what would be right, without the field's name
+}
+
+func (e *InvalidError) Error() string { return e.Field + " " + e.Reason }
+
+// Errors about the store.
+var (
+	// ErrClosed is returned by every operation after Close.
+	ErrClosed = errors.New("the store is closed")
+
+	// ErrBusy is returned by a change when too many others are waiting. Nothing
+	// was changed; a later try may succeed.
+	ErrBusy = errors.New("too many changes are waiting")
+
+	// ErrFull is returned by a change when the disk has less room than
+	// Options.MinFreeBytes. Nothing was changed; it heals when room is made.
+	ErrFull = errors.New("the disk is nearly full")
+
+	// ErrTooLarge is returned by a change that fits no transaction. Nothing was
+	// changed.
+	ErrTooLarge = errors.New("the change is too large for one transaction")
+
+	// ErrUnavailable is returned by the changes whose commit failed, whose outcome
+	// is unknown, and by all later ones, which changed nothing. Only opening the
+	// store again ends it: entries reach Badger's memory before its log is synced,
+	// so what memory shows may not be what the disk holds. Reads go on, unless the
+	// failure took Badger's memory with it; then they return it too.
+	ErrUnavailable = errors.New("the store takes no changes after a failed commit")
+
+	// ErrCorrupt is returned where a record, or what leads to it, is damaged or was
+	// changed by something else than this package.
+	ErrCorrupt = errors.New("the store is damaged")
+
+	// ErrLocked is returned by Open when another process holds the store.
+	ErrLocked = errors.New("the store is in use by another process")
+
+	// ErrWrongKey is returned by Open when none of the master keys opens the store.
+	ErrWrongKey = errors.New("no master key opens this store")
+
+	// ErrNewerSchema is returned by Open for a store that a newer version wrote.
+	ErrNewerSchema = errors.New("the store was written by a newer version")
+)

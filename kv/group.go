@@ -1,0 +1,77 @@
+package kv
+
+import (
+	"github.com/dgraph-io/badger/v4"
+)
+
+// write is a key and what it shall hold; no value removes it.
+type write struct {
+	key, value []byte
+}
+
+// group is the operations that share a transaction. Badger has no savepoints,
+// so an operation's writes are added all together or not at all, and only where
+// they fit.
+type group struct {
+	txn *badger.Txn
+
+	// What the transaction can still take. The limits are those of Badger's own
+	// bookkeeping (Txn.checkSize), so that it never has to refuse.
+	entries, bytes int64
+
+	operations []*operation
+	refusals   []error // beside operations: why one was refused, or nil
+	err        error   // Badger refused an entry; the group must not be committed
+}
+
+// entryOverhead is what Badger reckons for an entry beside its key and value.
+const entryOverhead = 12
+
+func newGroup(db *badger.DB) *group {
+	return &group{
+		txn:     db.NewTransaction(true),
+		entries: db.MaxBatchCount() - 2, // the limit is exclusive; one marks the end
+		bytes:   db.MaxBatchSize() - 64,
+	}
+}
+
+func size(writes []write) (bytes int64) {
+	for _, w := range writes {
+		bytes += int64(len(w.key)+len(w.value)) + entryOverhead
+	}
+	return bytes
+}
+
+func (g *group) fits(writes []write) bool {
+	return int64(len(writes)) <= g.entries && size(writes) <= g.bytes
+}
+
+// add puts an operation into the group, with its writes or with the reason why
+// it has none.
+func (g *group) add(op *operation, writes []write, refusal error) {
+	g.operations = append(g.operations, op)
+	g.refusals = append(g.refusals, refusal)
+	g.entries -= int64(len(writes))
+	g.bytes -= size(writes)
+	for _, w := range writes {
+		var err error
+		if w.value == nil {
+			err = g.txn.Delete(w.key)
+		} else {
+			err = g.txn.Set(w.key, w.value)
+		}
+		if err != nil {
+			g.err = err
+		}
+	}
+}
+
+// commit syncs the group to disk as one transaction. It ends the transaction
+// either way.
+func (g *group) commit() error {
+	defer g.txn.Discard()
+	if g.err != nil {
+		return g.err
+	}
+	return g.txn.Commit()
+}

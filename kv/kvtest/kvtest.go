@@ -1,0 +1,94 @@
+// Package kvtest gives tests a real store: on disk, in a temporary folder, with
+// a clock that only moves when told, and a look at every record and index entry
+// when the test ends.
+package kvtest
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tokend/kv"
+)
+
+// Start is what the clock of a new store shows.
+var Start = time.Date(2030, 1, 2, 3, 4, 5, 678e6, time.UTC)
+
+// Store is a store under test.
+type Store struct {
+	*kv.Store
+	Clock   *Clock
+	Options kv.Options // what it was opened with
+
+	t testing.TB
+}
+
+// New makes a store that is checked and closed when the test ends. Each
+// adjustment may change the options before it is opened.
+func New(t testing.TB, adjust ...func(*kv.Options)) *Store {
+	t.Helper()
+	clock := &Clock{}
+	clock.Set(Start)
+	s := &Store{
+		Clock: clock,
+		Options: kv.Options{
+			Dir:        t.TempDir(),
+			MasterKeys: []kv.MasterKey{kv.NewMasterKey()},
+			Now:        clock.Now,
+			Log:        slog.New(slog.DiscardHandler),
+		},
+		t: t,
+	}
+	for _, f := range adjust {
+		f(&s.Options)
+	}
+	s.open()
+	t.Cleanup(s.shut)
+	return s
+}
+
+// Reopen closes the store, after a look at all of it, and opens it again.
+func (s *Store) Reopen() {
+	s.t.Helper()
+	s.shut()
+	s.open()
+}
+
+func (s *Store) open() {
+	s.t.Helper()
+	opened, err := kv.Open(s.Options)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.Store = opened
+}
+
+// shut does nothing to a store that the test closed itself.
+func (s *Store) shut() {
+	s.t.Helper()
+	snapshot, err := s.Snapshot()
+	if err != nil {
+		return
+	}
+	err = snapshot.CheckIntegrity()
+	snapshot.Close()
+	if err != nil {
+		s.t.Errorf("integrity: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		s.t.Errorf("close: %v", err)
+	}
+}
+
+// Clock shows the time it was set to.
+type Clock struct{ now atomic.Pointer[time.Time] }
+
+// Now is the time it shows.
+func (c *Clock) Now() time.Time { return *c.now.Load() }
+
+// Set moves the clock, forwards or back.
+func (c *Clock) Set(t time.Time) { c.now.Store(&t) }
+
+// Advance moves the clock forwards.
+func (c *Clock) Advance(d time.Duration) { c.Set(c.Now().Add(d)) }

@@ -1,0 +1,271 @@
+package kv_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"tokend/kv"
+	"tokend/kv/kvtest"
+)
+
+func TestOpen_masterKeys(t *testing.T) {
+	store := kvtest.New(t)
+	_, value, err := store.Create(kv.Spec{Name: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, current := store.Options.MasterKeys[0], kv.NewMasterKey()
+	opens := func(t *testing.T, keys ...kv.MasterKey) {
+		t.Helper()
+		store.Options.MasterKeys = keys
+		store.Reopen()
+		if token, err := store.Lookup(value); err != nil || token.Name != "x" {
+			t.Errorf("%v, %v", token.Name, err)
+		}
+	}
+	refuses := func(t *testing.T, keys ...kv.MasterKey) {
+		t.Helper()
+		if err := store.Close(); err != nil && !errors.Is(err, kv.ErrClosed) {
+			t.Fatal(err)
+		}
+		options := store.Options
+		options.MasterKeys = keys
+		if _, err := kv.Open(options); !errors.Is(err, kv.ErrWrongKey) {
+			t.Errorf("error %v", err)
+		}
+	}
+	t.Run("an older line opens it and the first takes over", func(t *testing.T) { opens(t, current, old) })
+	t.Run("then the older line can go", func(t *testing.T) { opens(t, current) })
+	t.Run("the older key opens it no more", func(t *testing.T) { refuses(t, old) })
+	t.Run("a strange key is refused", func(t *testing.T) { refuses(t, kv.NewMasterKey()) })
+	t.Run("a refusal changes nothing", func(t *testing.T) { opens(t, kv.NewMasterKey(), current) })
+}
+
+func TestOpen_refuses(t *testing.T) {
+	good := kv.Options{MasterKeys: []kv.MasterKey{kv.NewMasterKey()}}
+	t.Run("no key", func(t *testing.T) {
+		if _, err := kv.Open(kv.Options{Dir: t.TempDir()}); err == nil {
+			t.Error("no error")
+		}
+	})
+	t.Run("a prefix that no scanner would match", func(t *testing.T) {
+		o := good
+		o.Dir, o.TokenPrefix = t.TempDir(), "TKD_"
+		var invalid *kv.InvalidError
+		if _, err := kv.Open(o); !errors.As(err, &invalid) || invalid.Field != "prefix" {
+			t.Errorf("error %v", err)
+		}
+	})
+	t.Run("a file in the folder's place", func(t *testing.T) {
+		o := good
+		o.Dir = filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(o.Dir, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := kv.Open(o); err == nil {
+			t.Error("no error")
+		}
+	})
+	t.Run("a newer schema", func(t *testing.T) {
+		store := kvtest.New(t)
+		edit(t, store, "m/schema", func([]byte) []byte { return []byte{2} })
+		_, err := kv.Open(store.Options)
+		if !errors.Is(err, kv.ErrNewerSchema) || !strings.Contains(err.Error(), "(schema 2; this one knows 1)") {
+			t.Errorf("error %v", err)
+		}
+	})
+	t.Run("records without their data key never get a new one", func(t *testing.T) {
+		store := kvtest.New(t)
+		if _, _, err := store.Create(kv.Spec{Name: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		edit(t, store, "m/schema", func([]byte) []byte { return nil })
+		if _, err := kv.Open(store.Options); !errors.Is(err, kv.ErrCorrupt) {
+			t.Errorf("half a head: %v", err)
+		}
+		edit(t, store, "m/key", func([]byte) []byte { return nil })
+		if _, err := kv.Open(store.Options); !errors.Is(err, kv.ErrCorrupt) {
+			t.Errorf("no head: %v", err)
+		}
+	})
+}
+
+// Whoever can write the disk must not be able to change a token unnoticed.
+func TestSeal(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		edit func(t *testing.T, store *kvtest.Store)
+	}{
+		{"every bit of a record counts", func(t *testing.T, store *kvtest.Store) {
+			edit(t, store, "t/x", func(raw []byte) []byte {
+				raw[len(raw)/2] ^= 1
+				return raw
+			})
+		}},
+		{"a record cut short", func(t *testing.T, store *kvtest.Store) {
+			edit(t, store, "t/x", func(raw []byte) []byte { return raw[:len(raw)-1] })
+		}},
+		{"a record under another name", func(t *testing.T, store *kvtest.Store) {
+			var other []byte
+			edit(t, store, "t/y", func(raw []byte) []byte { other = raw; return raw })
+			edit(t, store, "t/x", func([]byte) []byte { return other })
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store := kvtest.New(t)
+			_, value, err := store.Create(kv.Spec{Name: "x", Active: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := store.Create(kv.Spec{Name: "y", Active: true, Write: true}); err != nil {
+				t.Fatal(err)
+			}
+			c.edit(t, store)
+			damaged, err := kv.Open(store.Options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = damaged.Close() }()
+			for what, err := range map[string]error{
+				"get":       second(damaged.Get("x")),
+				"value":     second(damaged.Value("x")),
+				"lookup":    second(damaged.Lookup(value)),
+				"replace":   second(damaged.Replace(kv.Spec{Name: "x", Active: true, Write: true})),
+				"integrity": integrity(t, damaged),
+			} {
+				if !errors.Is(err, kv.ErrCorrupt) {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+		})
+	}
+}
+
+func TestSnapshot_CheckIntegrity(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		damage func(t *testing.T, db *badger.Txn)
+	}{
+		{"a record without its index entry", func(t *testing.T, txn *badger.Txn) {
+			for _, key := range keys(txn, "h/") {
+				do(t, txn.Delete(key))
+			}
+		}},
+		{"an index entry without its record", func(t *testing.T, txn *badger.Txn) {
+			do(t, txn.Delete([]byte("t/x")))
+		}},
+		{"an index entry too many", func(t *testing.T, txn *badger.Txn) {
+			do(t, txn.Set([]byte("h/"+strings.Repeat("0", 32)), []byte("x")))
+		}},
+		{"a key of no known kind", func(t *testing.T, txn *badger.Txn) {
+			do(t, txn.Set([]byte("zz"), nil))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store := kvtest.New(t)
+			if _, _, err := store.Create(kv.Spec{Name: "x"}); err != nil {
+				t.Fatal(err)
+			}
+			withDatabase(t, store, func(txn *badger.Txn) { c.damage(t, txn) })
+			damaged, err := kv.Open(store.Options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = damaged.Close() }()
+			if err := integrity(t, damaged); err == nil {
+				t.Error("not found")
+			}
+		})
+	}
+}
+
+// Neither a value nor the keys to them may lie in the store's files.
+func TestFilesHoldNoSecret(t *testing.T) {
+	store := kvtest.New(t)
+	var secrets []string
+	for _, name := range []string{"a", "b", "c"} {
+		_, value, err := store.Create(kv.Spec{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets = append(secrets, value.Reveal(), strings.TrimPrefix(value.Reveal(), "tkd_")[:43])
+	}
+	secrets = append(secrets, store.Options.MasterKeys[0].Encode())
+	look := func() {
+		files, err := filepath.Glob(filepath.Join(store.Options.Dir, "*"))
+		if err != nil || len(files) < 3 {
+			t.Fatal(files, err)
+		}
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, secret := range secrets {
+				if strings.Contains(string(content), secret) {
+					t.Errorf("%s holds a secret", file)
+				}
+			}
+		}
+	}
+	look() // in the log
+	store.Reopen()
+	look() // in the tables
+}
+
+// edit changes what is stored under a key behind the store's back, which it
+// closes. Nil removes the key.
+func edit(t *testing.T, store *kvtest.Store, key string, change func([]byte) []byte) {
+	t.Helper()
+	withDatabase(t, store, func(txn *badger.Txn) {
+		item, err := txn.Get([]byte(key))
+		do(t, err)
+		raw, err := item.ValueCopy(nil)
+		do(t, err)
+		if raw = change(raw); raw == nil {
+			do(t, txn.Delete([]byte(key)))
+		} else {
+			do(t, txn.Set([]byte(key), raw))
+		}
+	})
+}
+
+func withDatabase(t *testing.T, store *kvtest.Store, change func(*badger.Txn)) {
+	t.Helper()
+	if err := store.Close(); err != nil && !errors.Is(err, kv.ErrClosed) {
+		t.Fatal(err)
+	}
+	db, err := badger.Open(badger.DefaultOptions(store.Options.Dir).WithLogger(nil))
+	do(t, err)
+	do(t, db.Update(func(txn *badger.Txn) error { change(txn); return nil }))
+	do(t, db.Close())
+}
+
+func keys(txn *badger.Txn, prefix string) (keys [][]byte) {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		keys = append(keys, it.Item().KeyCopy(nil))
+	}
+	return keys
+}
+
+func integrity(t *testing.T, store *kv.Store) error {
+	t.Helper()
+	snapshot, err := store.Snapshot()
+	do(t, err)
+	defer snapshot.Close()
+	return snapshot.CheckIntegrity()
+}
+
+func do(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

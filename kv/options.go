@@ -1,0 +1,80 @@
+package kv
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// Options are what Open needs to know.
+type Options struct {
+	// Dir is the store's folder. It is made, with mode 0700, if it is missing.
+	Dir string
+
+	// MasterKeys opens the store: the first is the current one, the others are
+	// tried after it. A store that only an older one opens is rewrapped under
+	// the first.
+	MasterKeys []MasterKey
+
+	// TokenPrefix begins the values that Create makes.
+	TokenPrefix string
+
+	// MinFreeBytes is the reserve: with less room on the disk, changes are
+	// refused with ErrFull before they reach Badger.
+	MinFreeBytes uint64
+
+	// FreeBytes says how much room a folder's disk has. Nil asks the system.
+	FreeBytes func(dir string) (uint64, error)
+
+	// Now is the clock. Nil is time.Now.
+	Now func() time.Time
+
+	// Log gets Badger's warnings and what the store does by itself. Nil is
+	// slog.Default. Names may appear in it, values never.
+	Log *slog.Logger
+}
+
+// memtableSize bounds what lies in memory only (and in the log), and through it
+// a transaction: 15 % of it in bytes.
+const memtableSize = 16 << 20
+
+// badgerOptions sizes Badger for an appliance: tens of megabytes instead of its
+// defaults' hundreds.
+func badgerOptions(o Options) badger.Options {
+	return badger.DefaultOptions(o.Dir).
+		WithSyncWrites(true). // Badger's default is false
+		WithLogger(badgerLog{o.Log}).
+		WithMemTableSize(memtableSize).
+		WithNumMemtables(2).
+		WithNumCompactors(2).
+		// Values are sealed, so they do not compress; blocks then come straight
+		// from the mapped file, which needs no cache of ours.
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithChecksumVerificationMode(options.OnBlockRead).
+		// Records are below the threshold by orders of magnitude: the value log
+		// stays empty and needs no collection.
+		WithValueLogFileSize(1 << 20).
+		// There is one writer.
+		WithDetectConflicts(false).
+		WithMetricsEnabled(false)
+}
+
+// badgerLog passes on what an operator should see. Badger's chatter (Info,
+// Debug) is dropped.
+type badgerLog struct{ log *slog.Logger }
+
+func (l badgerLog) Errorf(format string, args ...any) {
+	l.log.Error("badger: " + fmt.Sprintf(format, args...))
+}
+
+func (l badgerLog) Warningf(format string, args ...any) {
+	l.log.Warn("badger: " + fmt.Sprintf(format, args...))
+}
+
+func (badgerLog) Infof(string, ...any) {}
+
+func (badgerLog) Debugf(string, ...any) {}

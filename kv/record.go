@@ -1,0 +1,110 @@
+package kv
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// record is everything that is kept about a token.
+type record struct {
+	Token
+	value     Value
+	valueMade time.Time
+}
+
+// recordVersion is the first byte of an encoded record.
+const recordVersion = 1
+
+// storedRecord is an encoded record behind its version byte: the fields, kept
+// as the very bytes that the seal authenticates, and the sealed value.
+type storedRecord struct {
+	_      struct{} `cbor:",toarray"`
+	Fields []byte
+	Sealed []byte
+}
+
+// fields is what a record holds beside its name, which is its key, and its
+// value. Times are Unix milliseconds; an expiry of 0 is none.
+type fields struct {
+	Active    bool       `cbor:"1,keyasint"`
+	Write     bool       `cbor:"2,keyasint"`
+	Expires   int64      `cbor:"3,keyasint,omitempty"`
+	Created   int64      `cbor:"4,keyasint"`
+	Updated   int64      `cbor:"5,keyasint"`
+	ValueMade int64      `cbor:"6,keyasint"`
+	Hash      lookupHash `cbor:"7,keyasint"`
+}
+
+var (
+	encoding = must(cbor.CoreDetEncOptions().EncMode())
+	decoding = must(cbor.DecOptions{
+		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+		IndefLength:       cbor.IndefLengthForbidden,
+		TagsMd:            cbor.TagsForbidden,
+		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+	}.DecMode())
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func fieldsOf(r record, hash lookupHash) fields {
+	f := fields{
+		Active:    r.Active,
+		Write:     r.Write,
+		Created:   r.CreatedAt.UnixMilli(),
+		Updated:   r.UpdatedAt.UnixMilli(),
+		ValueMade: r.valueMade.UnixMilli(),
+		Hash:      hash,
+	}
+	if r.Expires() {
+		f.Expires = r.ExpiresAt.UnixMilli()
+	}
+	return f
+}
+
+func (f fields) record(name string, value Value) record {
+	r := record{
+		Token: Token{
+			Spec:      Spec{Name: name, Active: f.Active, Write: f.Write},
+			CreatedAt: fromMilli(f.Created),
+			UpdatedAt: fromMilli(f.Updated),
+		},
+		value:     value,
+		valueMade: fromMilli(f.ValueMade),
+	}
+	if f.Expires != 0 {
+		r.ExpiresAt = fromMilli(f.Expires)
+	}
+	return r
+}
+
+// encodeRecord lays out a record as it is stored.
+func encodeRecord(stored storedRecord) []byte {
+	return append([]byte{recordVersion}, must(encoding.Marshal(stored))...)
+}
+
+// decodeRecord is the reverse of encodeRecord. It checks form, not
+// authenticity.
+func decodeRecord(raw []byte) (storedRecord, fields, error) {
+	var (
+		stored storedRecord
+		f      fields
+	)
+	if len(raw) == 0 || raw[0] != recordVersion {
+		return stored, f, fmt.Errorf("%w: a record of an unknown version", ErrCorrupt)
+	}
+	if err := decoding.Unmarshal(raw[1:], &stored); err != nil {
+		return stored, f, fmt.Errorf("%w: a record is not readable: %v", ErrCorrupt, err)
+	}
+	if err := decoding.Unmarshal(stored.Fields, &f); err != nil {
+		return stored, f, fmt.Errorf("%w: the fields of a record are not readable: %v", ErrCorrupt, err)
+	}
+	return stored, f, nil
+}

@@ -1,0 +1,243 @@
+package kv
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Store is a token store that this process holds open. Open makes one.
+type Store struct {
+	db     *badger.DB
+	vault  *vault
+	writer *writer
+	prefix string
+	now    func() time.Time
+
+	// users counts the operations under way, so that Close can wait for them.
+	mu     sync.Mutex
+	closed bool
+	users  sync.WaitGroup
+}
+
+// Open opens a store, or makes one where the folder is empty or missing. It
+// fails with ErrLocked, ErrWrongKey, ErrNewerSchema or ErrCorrupt, or with what
+// the file system said.
+func Open(o Options) (*Store, error) {
+	o.TokenPrefix = cmp.Or(o.TokenPrefix, "tkd")
+	if err := CheckPrefix(o.TokenPrefix); err != nil {
+		return nil, err
+	}
+	if len(o.MasterKeys) == 0 {
+		return nil, errors.New("no master key was given")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.FreeBytes == nil {
+		o.FreeBytes = freeBytes
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if err := probeLock(o.Dir); err != nil {
+		return nil, err
+	}
+	db, err := badger.Open(badgerOptions(o))
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", o.Dir, err)
+	}
+	vault, err := unlock(db, o.MasterKeys, o.Log)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), db.Close())
+	}
+	s := &Store{
+		db:     db,
+		vault:  vault,
+		prefix: o.TokenPrefix,
+		now:    o.Now,
+	}
+	s.writer = startWriter(db, vault, reserve{dir: o.Dir, min: o.MinFreeBytes, free: o.FreeBytes}, o.Log)
+	return s, nil
+}
+
+// Close waits for the operations under way and closes the store. Operations
+// that come later, and a second Close, get ErrClosed. An error means that the
+// process should end: what was acknowledged is in the synced log, and the next
+// Open finds it there.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if closed {
+		return ErrClosed
+	}
+	s.users.Wait()
+	s.writer.stop()
+	return s.closeDatabase()
+}
+
+// closeDatabase bounds the time that Badger takes: its Close tries to write out
+// its memory for as long as the disk refuses.
+func (s *Store) closeDatabase() error {
+	patience := 30 * time.Second
+	if s.writer.failed.Load() {
+		patience = time.Second
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.db.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			return fmt.Errorf("close the store: %w", err)
+		}
+		return nil
+	case <-time.After(patience):
+		return fmt.Errorf("close the store: not done after %v", patience)
+	}
+}
+
+// enter begins an operation; it ends with s.users.Done.
+func (s *Store) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.users.Add(1)
+	return nil
+}
+
+// Create makes a token with a value of its own. It fails with ErrExists or an
+// InvalidError.
+func (s *Store) Create(spec Spec) (Token, Value, error) {
+	value := NewValue(s.prefix)
+	var made record
+	err := s.change(func(view view) ([]change, error) {
+		now := s.now()
+		token, err := newToken(spec, now)
+		if err != nil {
+			return nil, err
+		}
+		switch _, err := view.record(spec.Name); {
+		case err == nil:
+			return nil, ErrExists
+		case !errors.Is(err, ErrNotFound):
+			return nil, err
+		}
+		made = record{Token: token, value: value, valueMade: token.CreatedAt}
+		return []change{{after: &made}}, nil
+	})
+	if err != nil {
+		return Token{}, Value{}, err
+	}
+	return made.Token, value, nil
+}
+
+// Replace decides everything in spec anew; the value stays. An expiry that
+// equals the token's ExpirationDate keeps the token's expiry as it is. It fails
+// with ErrNotFound or an InvalidError.
+func (s *Store) Replace(spec Spec) (Token, error) {
+	var after record
+	err := s.change(func(view view) ([]change, error) {
+		before, err := view.record(spec.Name)
+		if err != nil {
+			return nil, err
+		}
+		after = before
+		after.Token, err = before.replaced(spec, s.now())
+		if err != nil {
+			return nil, err
+		}
+		return []change{{before: &before, after: &after}}, nil
+	})
+	if err != nil {
+		return Token{}, err
+	}
+	return after.Token, nil
+}
+
+// Delete removes a token and gives it as it was. Its value stops working and
+// its name is free. It fails with ErrNotFound.
+func (s *Store) Delete(name string) (Token, error) {
+	var before record
+	err := s.change(func(view view) (_ []change, err error) {
+		before, err = view.record(name)
+		return []change{{before: &before}}, err
+	})
+	if err != nil {
+		return Token{}, err
+	}
+	return before.Token, nil
+}
+
+// change has the writer apply what decide decides, and waits until it is on
+// disk.
+func (s *Store) change(decide decision) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.users.Done()
+	return s.writer.apply(decide)
+}
+
+// Get is the token with a name. It fails with ErrNotFound.
+func (s *Store) Get(name string) (Token, error) {
+	r, err := s.record(name)
+	return r.Token, err
+}
+
+// Value is the value of the token with a name. It fails with ErrNotFound.
+func (s *Store) Value(name string) (Value, error) {
+	r, err := s.record(name)
+	return r.value, err
+}
+
+func (s *Store) record(name string) (r record, err error) {
+	err = s.view(func(view view) error {
+		r, err = view.record(name)
+		return err
+	})
+	return r, err
+}
+
+// Lookup is the token that has a value, valid or not. It fails with
+// ErrNotFound.
+func (s *Store) Lookup(value Value) (token Token, err error) {
+	err = s.view(func(view view) error {
+		r, err := view.lookup(value)
+		token = r.Token
+		return err
+	})
+	return token, err
+}
+
+// Writable is nil while changes are taken, ErrFull while the disk lacks room
+// for them, and ErrUnavailable after a failed commit.
+func (s *Store) Writable() error { return s.writer.writable() }
+
+// Ping reads from the database what every store has, to show that it can.
+func (s *Store) Ping() error {
+	return s.view(func(view view) error {
+		_, err := view.get([]byte(metaSchema))
+		return err
+	})
+}
+
+// view runs a read on the latest state.
+func (s *Store) view(read func(view) error) (err error) {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.users.Done()
+	defer s.writer.outlive(&err)
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	return read(view{txn, s.vault})
+}

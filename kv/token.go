@@ -1,0 +1,151 @@
+package kv
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxNameLength is the length of the longest name, in characters.
+const MaxNameLength = 128
+
+// MaxExpiration is the last moment at which a token may expire.
+var MaxExpiration = time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC)
+
+// Spec is what a client decides about a token.
+type Spec struct {
+	Name   string
+	Active bool
+	Write  bool
+
+	// ExpiresAt is the first millisecond at which the token is no longer good.
+	// Zero means never.
+	ExpiresAt time.Time
+}
+
+// Token is what is known about a token, without its value.
+type Token struct {
+	Spec
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
+	LastUsedAt time.Time // zero: never
+}
+
+// Status says what keeps a token from being valid, if anything does.
+type Status string
+
+// The statuses of a token. An inactive token that is also expired is inactive.
+const (
+	StatusActive   Status = "active"
+	StatusInactive Status = "inactive"
+	StatusExpired  Status = "expired"
+)
+
+// Status is the token's status at a moment.
+func (t Token) Status(now time.Time) Status {
+	switch {
+	case !t.Active:
+		return StatusInactive
+	case t.Expires() && !now.Before(t.ExpiresAt):
+		return StatusExpired
+	}
+	return StatusActive
+}
+
+// Valid reports whether the token is good at a moment: active and not expired.
+func (t Token) Valid(now time.Time) bool { return t.Status(now) == StatusActive }
+
+// Expires reports whether the token has an expiry at all.
+func (t Token) Expires() bool { return !t.ExpiresAt.IsZero() }
+
+// ExpirationDate is the expiry as it is shown to clients: a token without one
+// shows the time of its last change.
+func (t Token) ExpirationDate() time.Time {
+	if t.Expires() {
+		return t.ExpiresAt
+	}
+	return t.UpdatedAt
+}
+
+// newToken is the token that a spec asks for.
+func newToken(spec Spec, now time.Time) (Token, error) {
+	if err := checkName(spec.Name); err != nil {
+		return Token{}, err
+	}
+	spec.ExpiresAt = milliseconds(spec.ExpiresAt)
+	now = milliseconds(now)
+	if err := checkExpiration(spec.ExpiresAt, now); err != nil {
+		return Token{}, err
+	}
+	return Token{Spec: spec, CreatedAt: now, UpdatedAt: now}, nil
+}
+
+// replaced is the token after everything a client decides was decided again.
+// The expiry that the token shows now is accepted as it is, so that what was
+// read can be written back: none stays none, and one that has passed stays.
+func (t Token) replaced(spec Spec, now time.Time) (Token, error) {
+	spec.ExpiresAt = milliseconds(spec.ExpiresAt)
+	now = milliseconds(now)
+	if spec.ExpiresAt.Equal(t.ExpirationDate()) {
+		spec.ExpiresAt = t.ExpiresAt
+	} else if err := checkExpiration(spec.ExpiresAt, now); err != nil {
+		return Token{}, err
+	}
+	t.Spec = spec
+	if now.After(t.UpdatedAt) { // a clock that was set back moves nothing back
+		t.UpdatedAt = now
+	}
+	return t, nil
+}
+
+func checkName(name string) error {
+	invalid := func(reason string) error { return &InvalidError{Field: "name", Reason: reason} }
+	switch {
+	case name == "":
+		return invalid("is empty; a name has 1 to 128 characters")
+	case !utf8.ValidString(name):
+		return invalid("is not valid UTF-8")
+	case utf8.RuneCountInString(name) > MaxNameLength:
+		return invalid(fmt.Sprintf("has %d characters; at most %d are allowed", utf8.RuneCountInString(name), MaxNameLength))
+	case strings.TrimSpace(name) != name:
+		return invalid("begins or ends with white space")
+	}
+	for _, r := range name {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return invalid(fmt.Sprintf("contains the invisible character %U", r))
+		}
+	}
+	return nil
+}
+
+func checkExpiration(at, now time.Time) error {
+	invalid := func(reason string) error { return &InvalidError{Field: "expiration_date", Reason: reason} }
+	switch {
+	case at.IsZero() || (at.After(now) && !at.After(MaxExpiration)):
+		return nil
+	case at.After(MaxExpiration):
+		return invalid("is after the year 9999")
+	case looksLikeSeconds(at, now):
+		return invalid(fmt.Sprintf("%d is in %d; milliseconds are expected", at.UnixMilli(), at.Year()))
+	}
+	return invalid(fmt.Sprintf("%d is not in the future (now is %d)", at.UnixMilli(), now.UnixMilli()))
+}
+
+// looksLikeSeconds reports whether a moment that is past would be a good expiry
+// if its number were seconds.
+func looksLikeSeconds(at, now time.Time) bool {
+	seconds := at.UnixMilli()
+	return seconds > now.Unix() && seconds <= MaxExpiration.Unix()
+}
+
+// milliseconds cuts a moment to what is stored and shown. Zero stays zero.
+func milliseconds(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return fromMilli(t.UnixMilli())
+}
+
+func fromMilli(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

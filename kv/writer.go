@@ -1,0 +1,199 @@
+package kv
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+const (
+	maxWaiting = 4096 // changes in the queue; one more gets ErrBusy
+	maxGroup   = 256  // changes that share a commit
+)
+
+// A change is a record before and after: no before is a new one, no after a
+// deleted one. Every record that enters or leaves the store does so as a
+// change, through writer.enter.
+type change struct {
+	before, after *record
+}
+
+// A decision says what to change, given the state that it will change. It runs
+// in the writer's goroutine and must not keep the view.
+type decision func(view) ([]change, error)
+
+// operation is a decision on its way through the writer.
+type operation struct {
+	decide decision
+	err    error
+	done   chan struct{}
+}
+
+func (op *operation) finish(err error) {
+	op.err = err
+	close(op.done)
+}
+
+// writer is the one goroutine that changes the database. It takes what is
+// waiting, applies it in order in one transaction, commits that once, and then
+// answers all of them: many clients share one sync, and none is answered, not
+// even with a refusal, on the strength of a state that is not on disk yet.
+type writer struct {
+	db      *badger.DB
+	vault   *vault
+	reserve reserve
+	log     *slog.Logger
+
+	queue   chan *operation
+	stopped chan struct{}
+	failed  atomic.Bool // a commit failed; see ErrUnavailable
+}
+
+func startWriter(db *badger.DB, vault *vault, reserve reserve, log *slog.Logger) *writer {
+	w := &writer{
+		db: db, vault: vault, reserve: reserve, log: log,
+		queue:   make(chan *operation, maxWaiting),
+		stopped: make(chan struct{}),
+	}
+	go w.run()
+	return w
+}
+
+// apply has a decision carried out and waits for the outcome.
+func (w *writer) apply(decide decision) error {
+	op := &operation{decide: decide, done: make(chan struct{})}
+	select {
+	case w.queue <- op:
+	default:
+		return ErrBusy
+	}
+	<-op.done
+	return op.err
+}
+
+// stop ends the writer once the queue is empty. Nothing may be applied after it
+// was called.
+func (w *writer) stop() {
+	close(w.queue)
+	<-w.stopped
+}
+
+// writable is the reason why no change is taken now, if there is one.
+func (w *writer) writable() error {
+	if w.failed.Load() {
+		return ErrUnavailable
+	}
+	return w.reserve.check()
+}
+
+// outlive, deferred around a read, turns a panic into ErrUnavailable where a
+// commit has failed: after Badger could not make its next log it has no
+// memtable (ensureRoomForWrite), and every read of it panics.
+func (w *writer) outlive(err *error) {
+	if !w.failed.Load() {
+		return
+	}
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: it cannot be read any more: %v", ErrUnavailable, p)
+	}
+}
+
+func (w *writer) run() {
+	defer close(w.stopped)
+	for op := range w.queue {
+		if err := w.writable(); err != nil {
+			op.finish(err)
+			continue
+		}
+		w.commitGroup(op)
+	}
+}
+
+// commitGroup carries out an operation and those that wait behind it.
+func (w *writer) commitGroup(op *operation) {
+	g := newGroup(w.db)
+	for taken := 1; op != nil; taken++ {
+		writes, err := w.decide(g, op)
+		if !g.fits(writes) {
+			w.commit(g)
+			g = newGroup(w.db)
+		}
+		if !g.fits(writes) {
+			writes, err = nil, ErrTooLarge
+		}
+		g.add(op, writes, err)
+		op = nil
+		if taken < maxGroup {
+			op = w.waiting()
+		}
+	}
+	w.commit(g)
+}
+
+func (w *writer) waiting() *operation {
+	select {
+	case op := <-w.queue: // nil once it is closed and empty
+		return op
+	default:
+		return nil
+	}
+}
+
+// decide runs an operation's decision and encodes the outcome, so that nothing
+// of an operation that fails is in the transaction. A panic in it is that
+// operation's failure alone.
+func (w *writer) decide(g *group, op *operation) (writes []write, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error("panic in a change", "panic", p, "stack", string(debug.Stack()))
+			writes, err = nil, fmt.Errorf("panic in a change: %v", p)
+		}
+	}()
+	changes, err := op.decide(view{g.txn, w.vault})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range changes {
+		writes = append(writes, w.enter(c)...)
+	}
+	return writes, nil
+}
+
+// enter is the door: it turns a changed record into what is to be written. The
+// index follows the record in the same transaction.
+func (w *writer) enter(c change) []write {
+	var writes []write
+	valueChanged := c.before == nil || c.after == nil || c.before.value != c.after.value
+	if c.before != nil && valueChanged {
+		writes = append(writes, write{key: indexKey(w.vault.hash(c.before.value))})
+	}
+	if c.after == nil {
+		return append(writes, write{key: recordKey(c.before.Name)})
+	}
+	hash := w.vault.hash(c.after.value)
+	writes = append(writes, write{recordKey(c.after.Name), w.vault.seal(*c.after, hash)})
+	if valueChanged {
+		writes = append(writes, write{indexKey(hash), []byte(c.after.Name)})
+	}
+	return writes
+}
+
+// commit makes a group durable and answers its operations.
+func (w *writer) commit(g *group) {
+	err := g.commit()
+	if err != nil {
+		w.failed.Store(true)
+		w.log.Error("a commit failed; no changes are taken until a restart", "err", err)
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	for i, op := range g.operations {
+		if err != nil {
+			op.finish(err)
+		} else {
+			op.finish(g.refusals[i])
+		}
+	}
+}
