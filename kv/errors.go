@@ -2,13 +2,14 @@ package kv
 
 import "errors"
 
-// Errors about a token.
+// Errors about a token. What is returned names the token too: `a token named
+// "x" exists`.
 var (
 	// ErrNotFound is returned where no token has the name, or no token the value.
-	ErrNotFound = errors.New("no such token")
+	ErrNotFound = errors.New("does not exist")
 
 	// ErrExists is returned by Create where a token has the name already.
-	ErrExists = errors.New("a token with this name exists")
+	ErrExists = errors.New("exists")
 )
 
 // InvalidError says which field breaks which rule. Nothing was changed.

@@ -83,6 +83,9 @@ func (m *model) replace(r *rapid.T) {
 	token, err := m.store.Replace(spec)
 	before, exists := m.tokens[spec.Name]
 	switch {
+	case !exists && (!nameAllowed(spec.Name) || !future(spec.ExpiresAt, now)):
+		expectInvalid(r, err)
+		return
 	case !exists:
 		expectError(r, err, kv.ErrNotFound)
 		return

@@ -114,8 +114,8 @@ func (s *Store) enter() error {
 	return nil
 }
 
-// Create makes a token with a value of its own. It fails with ErrExists or an
-// InvalidError.
+// Create makes a token with a value of its own. It fails with an
+// InvalidError or ErrExists.
 func (s *Store) Create(spec Spec) (Token, Value, error) {
 	value := NewValue(s.prefix)
 	var made record
@@ -127,7 +127,7 @@ func (s *Store) Create(spec Spec) (Token, Value, error) {
 		}
 		switch _, err := view.record(spec.Name); {
 		case err == nil:
-			return nil, ErrExists
+			return nil, fmt.Errorf("a token named %q %w", spec.Name, ErrExists)
 		case !errors.Is(err, ErrNotFound):
 			return nil, err
 		}
@@ -142,16 +142,23 @@ func (s *Store) Create(spec Spec) (Token, Value, error) {
 
 // Replace decides everything in spec anew; the value stays. An expiry that
 // equals the token's ExpirationDate keeps the token's expiry as it is. It fails
-// with ErrNotFound or an InvalidError.
+// with an InvalidError or ErrNotFound.
 func (s *Store) Replace(spec Spec) (Token, error) {
 	var after record
 	err := s.change(func(view view) ([]change, error) {
+		now := s.now()
 		before, err := view.record(spec.Name)
+		if errors.Is(err, ErrNotFound) {
+			// What is wrong in any case is said first.
+			if _, invalid := newToken(spec, now); invalid != nil {
+				return nil, invalid
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
 		after = before
-		after.Token, err = before.replaced(spec, s.now())
+		after.Token, err = before.replaced(spec, now)
 		if err != nil {
 			return nil, err
 		}

@@ -71,7 +71,7 @@ func (t Token) ExpirationDate() time.Time {
 
 // newToken is the token that a spec asks for.
 func newToken(spec Spec, now time.Time) (Token, error) {
-	if err := checkName(spec.Name); err != nil {
+	if err := CheckName(spec.Name); err != nil {
 		return Token{}, err
 	}
 	spec.ExpiresAt = milliseconds(spec.ExpiresAt)
@@ -100,7 +100,10 @@ func (t Token) replaced(spec Spec, now time.Time) (Token, error) {
 	return t, nil
 }
 
-func checkName(name string) error {
+// CheckName says what is wrong with a name, as an InvalidError: it must have 1
+// to 128 characters of UTF-8, none of the Unicode categories Cc, Cf, Zl and Zp,
+// which forge log lines and tables, and no white space at its ends.
+func CheckName(name string) error {
 	invalid := func(reason string) error { return &InvalidError{Field: "name", Reason: reason} }
 	switch {
 	case name == "":

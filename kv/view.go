@@ -20,23 +20,20 @@ func (v view) get(key []byte) ([]byte, error) {
 		return nil, ErrNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the store: %w", err)
+		return nil, fmt.Errorf("cannot be read: %w", err)
 	}
 	raw, err := item.ValueCopy(nil)
 	if err != nil {
-		return nil, fmt.Errorf("read the store: %w", err)
+		return nil, fmt.Errorf("cannot be read: %w", err)
 	}
 	return raw, nil
 }
 
 // record is the token with a name.
 func (v view) record(name string) (record, error) {
-	if name == "" {
-		return record{}, ErrNotFound
-	}
 	raw, err := v.get(recordKey(name))
 	if err != nil {
-		return record{}, err
+		return record{}, fmt.Errorf("a token named %q %w", name, err)
 	}
 	r, _, err := v.vault.open(name, raw)
 	return r, err

@@ -1,0 +1,150 @@
+// Package config is what an operator decides: defaults, the file, and what is
+// allowed. It knows nothing of the rest of tokend.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Config is everything that can be configured. The TOML keys are documented in
+// config.example.toml, with units and reasons.
+type Config struct {
+	Listen         []string `toml:"listen"`
+	AllowPlaintext bool     `toml:"allow_plaintext"`
+	AllowedHosts   []string `toml:"allowed_hosts"`
+	DataDir        string   `toml:"data_dir"`
+	AdminTokenFile string   `toml:"admin_token_file"`
+	MasterKeyFile  string   `toml:"master_key_file"`
+	Token          Token    `toml:"token"`
+	Timeouts       Timeouts `toml:"timeouts"`
+	Limits         Limits   `toml:"limits"`
+	Store          Store    `toml:"store"`
+	Log            Log      `toml:"log"`
+	Admins         []Admin  `toml:"admin"`
+}
+
+// Token is about the tokens that are issued.
+type Token struct {
+	Prefix string `toml:"prefix"`
+}
+
+// Timeouts bound how long a client may take.
+type Timeouts struct {
+	Header   Duration `toml:"header"`
+	Body     Duration `toml:"body"`
+	Write    Duration `toml:"write"`
+	Idle     Duration `toml:"idle"`
+	Shutdown Duration `toml:"shutdown"`
+}
+
+// Limits bound what all clients together may take.
+type Limits struct {
+	MaxConnections int `toml:"max_connections"`
+}
+
+// Store is about the database.
+type Store struct {
+	MinFreeBytes uint64 `toml:"min_free_bytes"`
+}
+
+// Log is about the log, which goes to stderr.
+type Log struct {
+	Level  string `toml:"level"`
+	Format string `toml:"format"`
+}
+
+// Admin is somebody who manages tokens, known by the hash of his token.
+type Admin struct {
+	Name        string `toml:"name"`
+	TokenSHA256 string `toml:"token_sha256"`
+	Write       bool   `toml:"write"`
+}
+
+// Default is the configuration without a file.
+func Default() Config {
+	return Config{
+		Listen:  []string{"127.0.0.1:8470"},
+		DataDir: "./tokend-data",
+		Token:   Token{Prefix: "tkd"},
+		Timeouts: Timeouts{
+			Header:   Duration(5 * time.Second),
+			Body:     Duration(10 * time.Second),
+			Write:    Duration(10 * time.Second),
+			Idle:     Duration(2 * time.Minute),
+			Shutdown: Duration(30 * time.Second),
+		},
+		Limits: Limits{MaxConnections: 4096},
+		Store:  Store{MinFreeBytes: 128 << 20},
+		Log:    Log{Level: "info", Format: "text"},
+	}
+}
+
+// Load reads a TOML file over the defaults. It refuses what it does not know,
+// with line and column. What it gives is not validated yet, since flags may
+// still change it.
+func Load(path string) (Config, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("the configuration cannot be read: %w", err)
+	}
+	config := Default()
+	decoder := toml.NewDecoder(bytes.NewReader(content)).DisallowUnknownFields()
+	if err := decoder.Decode(&config); err != nil {
+		return Config{}, located(path, err)
+	}
+	return config, nil
+}
+
+// located says where in the file an error is. The library's own text quotes the
+// surrounding lines, which we leave out: they may hold what is nobody's
+// business.
+func located(path string, err error) error {
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) {
+		var all []error
+		for _, e := range unknown.Errors {
+			line, column := e.Position()
+			all = append(all, fmt.Errorf("%s:%d:%d: unknown key %q", path, line, column, dotted(e.Key())))
+		}
+		return errors.Join(all...)
+	}
+	var wrong *toml.DecodeError
+	if errors.As(err, &wrong) {
+		line, column := wrong.Position()
+		return fmt.Errorf("%s:%d:%d: %w", path, line, column, wrong)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+func dotted(key toml.Key) string {
+	var b bytes.Buffer
+	for i, part := range key {
+		if i > 0 {
+			b.WriteByte('.')
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// Duration is a time.Duration that TOML writes as "1m30s".
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration such as \"10s\" or \"2m\"", text)
+	}
+	*d = Duration(parsed)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }

@@ -1,0 +1,100 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// maxSecretFile is more than any key or token file needs.
+const maxSecretFile = 64 << 10
+
+// FileError is a file that cannot be used, and what to do about it.
+type FileError struct {
+	Path   string
+	Reason error
+	Advice string // may be empty
+}
+
+func (e *FileError) Error() string { return fmt.Sprintf("%s: %v", e.Path, e.Reason) }
+
+func (e *FileError) Unwrap() error { return e.Reason }
+
+// Hint is the way out, for people.
+func (e *FileError) Hint() string { return e.Advice }
+
+// ReadSecret reads a file that holds keys or tokens. It refuses one that others
+// may read, or that the group or others may write, except in
+// $CREDENTIALS_DIRECTORY, which systemd guards itself.
+func ReadSecret(path string) ([]byte, error) {
+	// Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, &FileError{Path: path, Reason: cause(err)}
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, &FileError{Path: path, Reason: cause(err)}
+	case !info.Mode().IsRegular():
+		return nil, &FileError{Path: path, Reason: errors.New("not a regular file")}
+	case info.Mode().Perm()&0o026 != 0 && !isCredential(path):
+		return nil, &FileError{
+			Path:   path,
+			Reason: fmt.Errorf("its mode %#o lets too many users read or write it", info.Mode().Perm()),
+			Advice: fmt.Sprintf("if nobody else has seen it: chmod 600 %s", path),
+		}
+	case info.Size() > maxSecretFile:
+		return nil, &FileError{Path: path, Reason: errors.New("too large for a key or token file")}
+	}
+	content, err := io.ReadAll(file)
+	if err != nil {
+		return nil, &FileError{Path: path, Reason: cause(err)}
+	}
+	return content, nil
+}
+
+// ReadAdminToken reads the one line of an admin token file.
+func ReadAdminToken(path string) (string, error) {
+	content, err := ReadSecret(path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	refuse := func(reason string) error {
+		return &FileError{Path: path, Reason: errors.New(reason), Advice: "tokend keygen admin prints a good one"}
+	}
+	switch {
+	case len(token) < 32:
+		return "", refuse("an admin token has at least 32 characters")
+	case len(token) > 512:
+		return "", refuse("an admin token has at most 512 characters")
+	case strings.IndexFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0:
+		return "", refuse("an admin token is one line of visible ASCII")
+	}
+	return token, nil
+}
+
+func isCredential(path string) bool {
+	directory := os.Getenv("CREDENTIALS_DIRECTORY")
+	if directory == "" {
+		return false
+	}
+	relative, err := filepath.Rel(directory, path)
+	return err == nil && filepath.IsLocal(relative)
+}
+
+// cause takes the path off an error that will be shown behind it.
+func cause(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}

@@ -1,0 +1,166 @@
+package config
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Validate says what is wrong with a configuration, all of it at once. Each
+// line of the error names the key and the way out.
+func (c Config) Validate() error {
+	return errors.Join(slices.Concat(
+		c.validateListen(),
+		c.Token.validate(),
+		c.Timeouts.validate(),
+		c.Limits.validate(),
+		c.Log.validate(),
+		validateAdmins(c.Admins),
+		required("data_dir", c.DataDir),
+	)...)
+}
+
+func required(key, value string) []error {
+	if value == "" {
+		return []error{fmt.Errorf("%s is empty", key)}
+	}
+	return nil
+}
+
+func (c Config) validateListen() (errs []error) {
+	if len(c.Listen) == 0 {
+		errs = append(errs, errors.New("listen is empty: give at least one address"))
+	}
+	for _, address := range c.Listen {
+		switch loopback, err := parseListen(address); {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("listen: %q %w", address, err))
+		case !loopback && !c.AllowPlaintext:
+			errs = append(errs, fmt.Errorf("listen: %q is not a loopback address, so tokens would cross the network in plain text: "+
+				"put a proxy that speaks TLS in front, or set allow_plaintext = true where the network is trusted", address))
+		}
+	}
+	return errs
+}
+
+// parseListen checks an address and says whether only this machine can reach
+// it.
+func parseListen(address string) (loopback bool, err error) {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		if path == "" {
+			return false, errors.New("has no path: unix:/run/tokend/tokend.sock, for example")
+		}
+		return true, nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false, errors.New("is not host:port or unix:PATH")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return false, fmt.Errorf("has the port %q; 0 to 65535 are allowed", port)
+	}
+	if host == "localhost" {
+		return true, nil
+	}
+	if host == "" {
+		return false, nil // every address of the machine
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return false, fmt.Errorf("has the host %q; an IP address or localhost is expected", host)
+	}
+	return ip.IsLoopback(), nil
+}
+
+var tokenPrefix = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
+
+func (t Token) validate() []error {
+	if !tokenPrefix.MatchString(t.Prefix) {
+		return []error{fmt.Errorf("token.prefix: %q is not 1 to 16 of a-z and 0-9", t.Prefix)}
+	}
+	return nil
+}
+
+func (t Timeouts) validate() (errs []error) {
+	for _, timeout := range []struct {
+		key   string
+		value Duration
+	}{
+		{"header", t.Header}, {"body", t.Body}, {"write", t.Write}, {"idle", t.Idle}, {"shutdown", t.Shutdown},
+	} {
+		if d := time.Duration(timeout.value); d < 10*time.Millisecond || d > 24*time.Hour {
+			errs = append(errs, fmt.Errorf("timeouts.%s: %v is not between 10ms and 24h", timeout.key, d))
+		}
+	}
+	return errs
+}
+
+func (l Limits) validate() []error {
+	if l.MaxConnections < 1 || l.MaxConnections > 1<<20 {
+		return []error{fmt.Errorf("limits.max_connections: %d is not between 1 and %d", l.MaxConnections, 1<<20)}
+	}
+	return nil
+}
+
+func (l Log) validate() (errs []error) {
+	return slices.Concat(
+		oneOf("log.level", l.Level, "debug", "info", "warn", "error"),
+		oneOf("log.format", l.Format, "text", "json"))
+}
+
+func oneOf(key, value string, allowed ...string) []error {
+	if !slices.Contains(allowed, value) {
+		return []error{fmt.Errorf("%s: %q is not one of %s", key, value, strings.Join(allowed, ", "))}
+	}
+	return nil
+}
+
+var adminName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
+
+func validateAdmins(admins []Admin) (errs []error) {
+	names, hashes := map[string]bool{}, map[string]bool{}
+	for i, admin := range admins {
+		refuse := func(format string, args ...any) {
+			errs = append(errs, fmt.Errorf("admin %d: "+format, append([]any{i + 1}, args...)...))
+		}
+		hash, err := admin.hash()
+		switch {
+		case !adminName.MatchString(admin.Name):
+			refuse("name: %q is not 1 to 64 of A-Z, a-z, 0-9 and . _ @ -", admin.Name)
+		case names[admin.Name]:
+			refuse("name: %q is there twice", admin.Name)
+		case err != nil:
+			refuse("token_sha256: %w", err)
+		case hashes[string(hash[:])]:
+			refuse("token_sha256: another admin has the same")
+		}
+		names[admin.Name], hashes[string(hash[:])] = true, true
+	}
+	return errs
+}
+
+// hash is the SHA-256 of the admin's token. The error does not repeat the text,
+// which may be the token itself, put there by mistake.
+func (a Admin) hash() (hash [32]byte, err error) {
+	decoded, err := hex.DecodeString(a.TokenSHA256)
+	if err != nil || len(decoded) != len(hash) {
+		return hash, errors.New("it is not 64 hexadecimal digits (tokend keygen admin prints both a token and its hash)")
+	}
+	return [32]byte(decoded), nil
+}
+
+// Hash is the SHA-256 of the admin's token, in a validated configuration.
+func (a Admin) Hash() [32]byte {
+	hash, err := a.hash()
+	if err != nil {
+		panic("config: Hash of an admin that was not validated")
+	}
+	return hash
+}
