@@ -101,7 +101,9 @@ func TestLoad_refuses(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	hash := strings.Repeat("ab", 32)
-	admin := func(name, hash string) string { return "[[admin]]\nname = \"" + name + "\"\ntoken_sha256 = \"" + hash + "\"\n" }
+	admin := func(name, hash string) string {
+		return "[[admin]]\nname = \"" + name + "\"\ntoken_sha256 = \"" + hash + "\"\n"
+	}
 	for _, c := range []struct{ name, file, want string }{
 		{"several listeners", `listen = ["127.0.0.1:0", "[::1]:8470", "localhost:1", "unix:/run/x.sock"]`, ""},
 		{"another address, knowingly", "listen = [\"0.0.0.0:8470\"]\nallow_plaintext = true", ""},

@@ -1,0 +1,125 @@
+package api
+
+import (
+	"errors"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// decode reads a body into a struct of pointers: one JSON object in UTF-8, its
+// fields known and each given at most once. A null leaves its pointer nil.
+func decode(body []byte, into any) error {
+	if jsontext.Value(body).Kind() != jsontext.KindBeginObject {
+		return invalidBody("body", "is not a JSON object")
+	}
+	err := json.Unmarshal(body, into, json.RejectUnknownMembers(true))
+	if err == nil {
+		return nil
+	}
+	return bodyProblem(err)
+}
+
+func invalidBody(field, reason string) *problem { return invalidField("invalid_body", field, reason) }
+
+// bodyProblem names the field and what is wrong with it. The words are ours,
+// since the library's may quote the body.
+func bodyProblem(err error) error {
+	var (
+		ours    *problem
+		meaning *json.SemanticError
+		syntax  *jsontext.SyntacticError
+	)
+	switch {
+	case errors.As(err, &ours):
+		return ours
+	case errors.As(err, &meaning) && errors.Is(err, json.ErrUnknownName):
+		return invalidBody(fieldOf(meaning.JSONPointer), "is not a field here")
+	case errors.As(err, &meaning):
+		return invalidBody(fieldOf(meaning.JSONPointer), "must be "+wanted(meaning.GoType))
+	case errors.As(err, &syntax) && errors.Is(err, jsontext.ErrDuplicateName):
+		return invalidBody(fieldOf(syntax.JSONPointer), "is given more than once")
+	case errors.As(err, &syntax):
+		return invalidBody(fieldOf(syntax.JSONPointer), "is not valid JSON in UTF-8")
+	}
+	return invalidBody("body", "is not valid JSON")
+}
+
+// fieldOf is the field that a pointer leads into, or "body" for the whole.
+func fieldOf(pointer jsontext.Pointer) string {
+	for token := range pointer.Tokens() {
+		return token
+	}
+	return "body"
+}
+
+func wanted(t reflect.Type) string {
+	if t != nil {
+		switch t.Kind() {
+		case reflect.String:
+			return "a string"
+		case reflect.Bool:
+			return "true or false"
+		}
+	}
+	return "of another type"
+}
+
+// wholeNumber is a JSON number without a fraction, however it is written (1e3,
+// 5.0). What int64 does not hold becomes its nearest end, which no rule allows.
+type wholeNumber int64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *wholeNumber) UnmarshalJSON(text []byte) error {
+	parsed, ok := parseWholeNumber(string(text))
+	if !ok {
+		return errors.New("not a whole number") // the caller knows the field
+	}
+	*n = wholeNumber(parsed)
+	return nil
+}
+
+// parseWholeNumber reads a JSON number exactly, in time that does not depend on
+// its exponent.
+func parseWholeNumber(text string) (n int64, ok bool) {
+	mantissa, exponent, _ := strings.Cut(strings.ToLower(text), "e")
+	mantissa, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits := strings.TrimLeft(whole+fraction, "0")
+	significant := strings.TrimRight(digits, "0")
+	if strings.Trim(mantissa, "0123456789.") != "" || whole == "" {
+		return 0, false
+	}
+	if significant == "" {
+		return 0, true
+	}
+	power := 0
+	if exponent != "" {
+		var err error
+		power, err = strconv.Atoi(exponent)
+		if err != nil { // far beyond either end
+			power = math.MaxInt32
+			if strings.HasPrefix(exponent, "-") {
+				power = math.MinInt32
+			}
+		}
+		power = min(max(power, math.MinInt32), math.MaxInt32)
+	}
+	zeros := power - len(fraction) + len(digits) - len(significant)
+	switch {
+	case zeros < 0:
+		return 0, false
+	case len(significant)+zeros > 19:
+		n = math.MaxInt64
+	default:
+		n, _ = strconv.ParseInt(significant+strings.Repeat("0", zeros), 10, 64) // at its end where it overflows
+	}
+	if negative {
+		n = -n
+	}
+	return n, true
+}

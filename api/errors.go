@@ -1,0 +1,116 @@
+package api
+
+import (
+	"errors"
+	"net"
+
+	"github.com/valyala/fasthttp"
+
+	"tokend/kv"
+)
+
+// problem is an answer that says what went wrong (RFC 9457). Its code is stable
+// and documented in openapi.yaml.
+type problem struct {
+	status int
+	code   string
+	detail string
+	field  string // where one field is at fault
+
+	challenge  string // for WWW-Authenticate, behind the realm
+	allow      string // for 405
+	retryAfter string // seconds, where a later try may succeed
+	close      bool   // the connection is not fit for another request
+}
+
+func (p *problem) Error() string { return p.code + ": " + p.detail }
+
+// Problems with a request as such.
+var (
+	errNotFound     = &problem{status: 404, code: "not_found", detail: "nothing is here; GET /openapi.yaml describes what is"}
+	errUnauthorized = &problem{status: 401, code: "unauthorized", detail: "an admin token is expected: Authorization: Bearer <token>"}
+	errMalformed    = &problem{status: 400, code: "invalid_request", challenge: `error="invalid_request"`,
+		detail: "exactly one Authorization header is expected: Bearer and one token"}
+	errInvalidToken = &problem{status: 401, code: "invalid_token", challenge: `error="invalid_token"`,
+		detail: "the token is not known here"}
+	errIssuedToken = &problem{status: 403, code: "insufficient_scope", challenge: `error="insufficient_scope"`,
+		detail: "issued tokens do not manage tokens; an admin token is expected"}
+	errReadOnlyAdmin = &problem{status: 403, code: "insufficient_scope", challenge: `error="insufficient_scope", scope="write"`,
+		detail: "this admin token may only list"}
+	errMisdirected = &problem{status: 421, code: "misdirected_request",
+		detail: "this host name is not served here; use localhost, an IP address, or add it to allowed_hosts"}
+	errBodyTooLarge   = &problem{status: 413, code: "body_too_large", detail: "the body is larger than 64 KiB", close: true}
+	errHeaderTooLarge = &problem{status: 431, code: "headers_too_large", detail: "the request's first line and headers are larger than 16 KiB", close: true}
+	errTimeout        = &problem{status: 408, code: "request_timeout", detail: "the request did not arrive in time", close: true}
+	errVersion        = &problem{status: 505, code: "http_version_not_supported", detail: "HTTP/1.1 and HTTP/1.0 are spoken here", close: true}
+	errBroken         = badRequest("the request is not valid HTTP")
+	errInternal       = &problem{status: 500, code: "internal", detail: "an unexpected failure; the server's log has it under the request id"}
+)
+
+// badRequest is a request whose framing cannot be trusted.
+func badRequest(detail string) *problem {
+	return &problem{status: 400, code: "bad_request", detail: detail, close: true}
+}
+
+func methodNotAllowed(allow string) *problem {
+	return &problem{status: 405, code: "method_not_allowed", detail: "allowed here: " + allow, allow: allow}
+}
+
+// invalidField is a field or parameter that is not what it must be.
+func invalidField(code, field, reason string) *problem {
+	return &problem{status: 400, code: code, detail: field + " " + reason, field: field}
+}
+
+// storeProblems is the table from the store's errors to answers. A detail that
+// is empty is the error's own text. What is not here is a bare 500.
+var storeProblems = []struct {
+	err error
+	problem
+}{
+	{kv.ErrNotFound, problem{status: 404, code: "token_not_found", field: "name"}},
+	{kv.ErrExists, problem{status: 409, code: "name_taken", field: "name"}},
+	{kv.ErrFull, problem{status: 507, code: "storage_full", detail: "the disk is nearly full; nothing was changed"}},
+	{kv.ErrBusy, problem{status: 503, code: "overloaded", detail: "too many changes are waiting; nothing was changed", retryAfter: "1"}},
+	{kv.ErrUnavailable, problem{status: 503, code: "storage_unavailable", detail: "the store takes no changes until a restart; whether this one was made is known after that"}},
+	{kv.ErrClosed, problem{status: 503, code: "shutting_down", detail: "the server is stopping", retryAfter: "1", close: true}},
+}
+
+// problemOf is the answer to an error. Known is false where the error is
+// unexpected and belongs into the log.
+func problemOf(err error) (p *problem, known bool) {
+	if errors.As(err, &p) {
+		return p, true
+	}
+	var invalid *kv.InvalidError
+	if errors.As(err, &invalid) {
+		return invalidField("invalid_"+invalid.Field, invalid.Field, invalid.Reason), true
+	}
+	for _, entry := range storeProblems {
+		if errors.Is(err, entry.err) {
+			p := entry.problem
+			if p.detail == "" {
+				p.detail = err.Error()
+			}
+			return &p, true
+		}
+	}
+	return errInternal, false
+}
+
+// brokenRequest is the answer to what fasthttp could not read. Its errors quote
+// the request, so only their class is used.
+func brokenRequest(err error) *problem {
+	var (
+		headerTooLarge *fasthttp.ErrSmallBuffer
+		network        net.Error
+	)
+	switch {
+	case errors.As(err, &headerTooLarge):
+		return errHeaderTooLarge
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		return errBodyTooLarge
+	case errors.As(err, &network) && network.Timeout():
+		return errTimeout
+	}
+	return errBroken
+}

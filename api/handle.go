@@ -1,0 +1,107 @@
+package api
+
+import (
+	"cmp"
+	"errors"
+	"runtime/debug"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// adapt makes a route's handler: every answer but those to broken requests goes
+// through here.
+func (s *Server) adapt(rt route) fasthttp.RequestHandler {
+	observe := s.recorder(rt)
+	return func(ctx *fasthttp.RequestCtx) {
+		s.Metrics.InFlight.Inc()
+		defer s.Metrics.InFlight.Dec()
+		start := time.Now()
+		r := &request{ctx: ctx, id: requestID(&ctx.Request.Header)}
+		s.respond(r, rt)
+		observe(ctx, time.Since(start))
+	}
+}
+
+func (s *Server) respond(r *request, rt route) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.Log.Error("panic", "route", rt.path, "request_id", r.id, "panic", p, "stack", string(debug.Stack()))
+			r.fail(errInternal)
+		}
+	}()
+	reply, err := s.answer(r, rt)
+	if err == nil {
+		r.succeed(reply)
+		return
+	}
+	p, known := problemOf(err)
+	if !known {
+		s.Log.Error("unexpected failure", "route", rt.path, "request_id", r.id, "err", err)
+	}
+	r.fail(p)
+}
+
+// answer carries out a request, with the checks in the order that the contract
+// gives. Path and method have been found: they chose the route.
+func (s *Server) answer(r *request, rt route) (reply, error) {
+	if err := checkFraming(&r.ctx.Request.Header); err != nil {
+		return reply{}, err
+	}
+	if rt.local && !s.servesHost(r.ctx) {
+		return reply{}, errMisdirected
+	}
+	if err := s.authorize(r, rt.access); err != nil {
+		return reply{}, err
+	}
+	if r.ctx.UserValue(tooLarge) != nil {
+		return reply{}, errBodyTooLarge
+	}
+	if rt.checksQuery() {
+		if err := r.parseQuery(rt.params); err != nil {
+			return reply{}, err
+		}
+	}
+	return rt.handle(s, r)
+}
+
+// tooLarge marks a request whose body was not read, for the adapter to say so
+// when its turn comes.
+var tooLarge = new(struct{ _ byte })
+
+// refuse answers what fasthttp could not read.
+func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
+	if c, ok := ctx.Conn().(*connection); ok {
+		c.linger = true
+	}
+	if errors.Is(err, fasthttp.ErrBodyTooLarge) {
+		ctx.SetUserValue(tooLarge, true)
+		s.router.Handler(ctx)
+		return
+	}
+	p := brokenRequest(err)
+	r := &request{ctx: ctx, id: newRequestID()} // its headers may be half read
+	s.Log.Debug("broken request", "code", p.code, "peer", ctx.RemoteAddr(), "request_id", r.id)
+	r.fail(p)
+	s.broken.Observe(p.status, 0)
+}
+
+// otherMethod is the label of methods that a path does not have: what clients
+// send is open-ended, and labels must not be.
+const otherMethod = "other"
+
+// recorder records a route's answers.
+func (s *Server) recorder(rt route) func(*fasthttp.RequestCtx, time.Duration) {
+	byMethod := s.Metrics.Route(cmp.Or(rt.method, otherMethod), rt.path)
+	head := byMethod
+	if rt.method == fasthttp.MethodGet {
+		head = s.Metrics.Route(fasthttp.MethodHead, rt.path)
+	}
+	return func(ctx *fasthttp.RequestCtx, took time.Duration) {
+		if ctx.IsHead() {
+			head.Observe(ctx.Response.StatusCode(), took)
+		} else {
+			byMethod.Observe(ctx.Response.StatusCode(), took)
+		}
+	}
+}

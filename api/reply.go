@@ -1,0 +1,125 @@
+package api
+
+import (
+	"github.com/go-json-experiment/json"
+	"github.com/valyala/fasthttp"
+)
+
+// reply is what a handler answers where nothing went wrong. At most one of
+// data, plain, text, stream and written is set.
+type reply struct {
+	status int    // 0: 200
+	data   any    // shown as {"data":[…]}
+	plain  any    // shown as it is
+	text   string // with kind, its content type
+	kind   string
+	stream *list
+
+	written bool   // the handler has written the answer itself
+	allow   string // for OPTIONS
+}
+
+const (
+	jsonType    = "application/json"
+	problemType = "application/problem+json"
+)
+
+func (r *request) succeed(reply reply) {
+	answer := &r.ctx.Response
+	r.addHeaders()
+	if reply.written {
+		return
+	}
+	if reply.status != 0 {
+		answer.SetStatusCode(reply.status)
+	}
+	if reply.allow != "" {
+		answer.Header.Set(fasthttp.HeaderAllow, reply.allow)
+	}
+	switch {
+	case reply.data != nil:
+		r.writeJSON(jsonType, map[string]any{"data": []any{reply.data}})
+	case reply.plain != nil:
+		r.writeJSON(jsonType, reply.plain)
+	case reply.stream != nil:
+		r.writeStream(reply.stream)
+	case reply.kind != "":
+		answer.Header.SetContentType(reply.kind)
+		answer.SetBodyString(reply.text)
+	}
+}
+
+// fail answers with a problem, whatever was prepared before.
+func (r *request) fail(p *problem) {
+	answer := &r.ctx.Response
+	answer.Reset()
+	r.addHeaders()
+	answer.SetStatusCode(p.status)
+	if p.status == fasthttp.StatusUnauthorized || p.challenge != "" {
+		challenge := `Bearer realm="tokend"`
+		if p.challenge != "" {
+			challenge += ", " + p.challenge
+		}
+		answer.Header.Set(fasthttp.HeaderWWWAuthenticate, challenge)
+	}
+	if p.allow != "" {
+		answer.Header.Set(fasthttp.HeaderAllow, p.allow)
+	}
+	if p.retryAfter != "" {
+		answer.Header.Set(fasthttp.HeaderRetryAfter, p.retryAfter)
+	}
+	if p.close {
+		answer.SetConnectionClose()
+	}
+	r.writeJSON(problemType, problemView{
+		Type:      "about:blank",
+		Title:     fasthttp.StatusMessage(p.status),
+		Status:    p.status,
+		Code:      p.code,
+		Detail:    p.detail,
+		Field:     p.field,
+		RequestID: r.id,
+	})
+}
+
+type problemView struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Code      string `json:"code"`
+	Detail    string `json:"detail"`
+	Field     string `json:"field,omitzero"`
+	RequestID string `json:"request_id"`
+}
+
+// addHeaders adds what every answer carries.
+func (r *request) addHeaders() {
+	h := &r.ctx.Response.Header
+	h.Set(requestIDHeader, r.id)
+	h.Set(fasthttp.HeaderCacheControl, "no-store")
+}
+
+func (r *request) writeJSON(kind string, v any) {
+	encoded, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // the views always encode
+	}
+	r.ctx.Response.Header.SetContentType(kind)
+	r.ctx.Response.SetBody(append(encoded, '\n'))
+}
+
+// writeStream sends a list in chunks, or to HTTP/1.0, which has none, with its
+// length.
+func (r *request) writeStream(l *list) {
+	size := -1
+	if !r.ctx.Request.Header.IsHTTP11() {
+		var err error
+		if size, err = l.Length(); err != nil {
+			_ = l.Close()
+			r.fail(errInternal)
+			return
+		}
+	}
+	r.ctx.Response.Header.SetContentType(jsonType)
+	r.ctx.Response.SetBodyStream(l, size)
+}

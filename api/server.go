@@ -1,0 +1,144 @@
+// Package api is tokend over HTTP: it turns requests into operations of the
+// store, and what those return into answers. The routes are data (routes.go);
+// one adapter (handle.go) does for all of them what must never be forgotten:
+// framing, authorization, limits, decoding, errors, request ids, metrics.
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/fasthttp/router"
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
+
+	"tokend/kv"
+	"tokend/metrics"
+)
+
+// Limits of what a client may send. The contract has them, so they are no
+// matter of configuration.
+const (
+	maxHeaderBytes = 16 << 10
+	maxBodyBytes   = 64 << 10
+)
+
+// Config is what a server needs. All of it is required but AllowedHosts.
+type Config struct {
+	Store          *kv.Store
+	Metrics        *metrics.Metrics
+	Build          metrics.Build
+	Admins         []Admin
+	AllowedHosts   []string // beside localhost and IP addresses, for the pages that need no token
+	Timeouts       Timeouts
+	MaxConnections int
+	Log            *slog.Logger
+	Now            func() time.Time
+}
+
+// Timeouts bound how long a client may take.
+type Timeouts struct {
+	Header time.Duration // for a request's first line and headers
+	Body   time.Duration // for a request's body, from the end of its headers
+	Write  time.Duration // for each piece of an answer
+	Idle   time.Duration // for a connection between requests
+}
+
+// Server answers requests. New makes one.
+type Server struct {
+	Config
+	router      *router.Router
+	http        *fasthttp.Server
+	connections connections
+	scraper     fasthttp.RequestHandler
+	broken      *metrics.Route
+	state       state
+}
+
+// New makes a server that is not serving yet.
+func New(c Config) *Server {
+	s := &Server{Config: c}
+	s.connections = connections{
+		max:     c.MaxConnections,
+		write:   c.Timeouts.Write,
+		metrics: c.Metrics,
+	}
+	s.scraper = fasthttpadaptor.NewFastHTTPHandler(c.Metrics.Handler())
+	s.broken = c.Metrics.Route(otherMethod, "(malformed)")
+	s.router = s.newRouter()
+	s.http = &fasthttp.Server{
+		Handler:        s.router.Handler,
+		ErrorHandler:   s.refuse,
+		HeaderReceived: s.headerReceived,
+
+		// Its log quotes requests, Authorization and all.
+		Logger: discard{},
+
+		Concurrency:        c.MaxConnections + 1, // ours comes first
+		ReadTimeout:        c.Timeouts.Header,
+		IdleTimeout:        c.Timeouts.Idle,
+		ReadBufferSize:     maxHeaderBytes, // also the limit
+		MaxRequestBodySize: maxBodyBytes,
+
+		DisablePreParseMultipartForm: true,
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		CloseOnShutdown:              true,
+	}
+	return s
+}
+
+type discard struct{}
+
+func (discard) Printf(string, ...any) {}
+
+// Serve answers requests that come in on a listener, until Shutdown. It may be
+// called for several listeners at once. It closes the listener.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(s.connections.listen(l)); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+// Ready says that everything is open. Until then /readyz answers 503.
+func (s *Server) Ready() { s.state.set(ready) }
+
+// Shutdown stops accepting, closes connections that wait for a request, and
+// waits until the requests under way are answered. When ctx ends first it cuts
+// the rest off. Either way no request is being handled once it returns nil.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.state.set(draining)
+	s.connections.closeSilent()
+	err := s.http.ShutdownWithContext(ctx)
+	if err == nil {
+		return nil
+	}
+	s.Log.Warn("requests were cut off, since they took too long to end", "connections", s.http.GetOpenConnectionsCount())
+	s.connections.closeAll()
+	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	for s.http.GetOpenConnectionsCount() > 0 {
+		select {
+		case <-final.Done():
+			return err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// headerReceived starts the clock for a request's body.
+func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	if h.ContentLength() > 0 || h.ContentLength() == chunked {
+		return fasthttp.RequestConfig{ReadTimeout: s.Timeouts.Body}
+	}
+	return fasthttp.RequestConfig{}
+}
+
+// chunked is fasthttp's ContentLength for a body in chunks.
+const chunked = -1

@@ -1,0 +1,114 @@
+// Package cli is tokend's command line: one file for each command. Only
+// serve.go knows how the parts of the server fit together.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes are part of the contract.
+const (
+	exitDone    = 0
+	exitRefused = 1
+	exitUsage   = 2
+)
+
+// Run carries out a command line and gives the exit code. Data goes to stdout,
+// talk to stderr.
+func Run(args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	if err == nil {
+		return exitDone
+	}
+	explain(stderr, err)
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitRefused
+}
+
+func newRoot() *cobra.Command {
+	root := newServe("tokend")
+	root.Short = "tokend keeps bearer tokens for programs"
+	root.Long = `tokend keeps bearer tokens for programs and answers whether one is good.
+
+Without a command it serves, as tokend serve does.`
+	root.SilenceErrors = true // explain says them
+	root.SilenceUsage = true
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetHelpCommand(&cobra.Command{Hidden: true})
+	root.AddCommand(newServe("serve"), newCheckConfig(), newKeygen(), newVersion(), newCompletion())
+	return root
+}
+
+// explain tells a person what went wrong and, where there is one, the way out.
+func explain(w io.Writer, err error) {
+	for line := range strings.Lines(err.Error()) {
+		say(w, "error: %s\n", strings.TrimSuffix(line, "\n"))
+	}
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) && hinted.Hint() != "" {
+		say(w, "hint: %s\n", hinted.Hint())
+	}
+}
+
+// say writes to a stream of a person, where a failure has nobody to be told.
+func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+// Hint implements the way out of explain.
+func (e *usageError) Hint() string { return "tokend --help lists the commands and flags" }
+
+// hintedError is an error with a way out.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e *hintedError) Unwrap() error { return e.error }
+
+// Hint implements the way out of explain.
+func (e *hintedError) Hint() string { return e.hint }
+
+// args says how many arguments a command takes, as a usage error.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &usageError{err}
+		}
+		return nil
+	}
+}
+
+// printLine writes data to stdout. Data that could not be written is a failure.
+func printLine(cmd *cobra.Command, line string) error {
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), line)
+	return err
+}
+
+// shellQuote writes a word so that a shell reads it as it is.
+func shellQuote(word string) string {
+	unsafe := func(r rune) bool {
+		return !strings.ContainsRune("/._-+@%:,=", r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	}
+	if word != "" && strings.IndexFunc(word, unsafe) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+

@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/google/renameio/v2"
+
+	"tokend/config"
+	"tokend/kv"
+)
+
+// dataDir is the folder of data, held by this process, and what is needed to
+// open the store in it.
+type dataDir struct {
+	path       string
+	firstStart bool
+	lock       *os.File
+
+	masterKeyFile string
+	masterKeys    []kv.MasterKey
+
+	adminTokenFile string // empty: the administrators are all in the configuration
+	adminToken     [sha256.Size]byte
+}
+
+func (d *dataDir) storePath() string { return filepath.Join(d.path, "store") }
+
+// close lets go of the folder.
+func (d *dataDir) close() { _ = d.lock.Close() }
+
+// openDataDir takes hold of the folder. At the first start it makes the folder
+// and those of the two secrets that are not configured to lie elsewhere. What
+// can be refused without making anything is refused before.
+func openDataDir(c config.Config) (_ *dataDir, err error) {
+	d := &dataDir{path: c.DataDir}
+	if c.MasterKeyFile != "" {
+		if err := d.readMasterKeys(c.MasterKeyFile); err != nil {
+			return nil, err
+		}
+	}
+	if c.AdminTokenFile != "" {
+		if err := d.readAdminToken(c.AdminTokenFile); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.hold(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	d.firstStart, err = isEmptyOrMissing(d.storePath())
+	if err != nil {
+		return nil, err
+	}
+	if c.MasterKeyFile == "" {
+		if err := d.ownMasterKey(); err != nil {
+			return nil, err
+		}
+	}
+	if c.AdminTokenFile == "" {
+		if err := d.ownAdminToken(len(c.Admins) > 0); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// hold makes the folder if it is missing and locks it.
+func (d *dataDir) hold() error {
+	err := os.Mkdir(d.path, 0o700)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the data folder cannot be made: %s does not exist", filepath.Dir(d.path))
+	case err != nil:
+		return fmt.Errorf("the data folder cannot be made: %w", err)
+	default:
+		if err := syncFolder(filepath.Dir(d.path)); err != nil {
+			return err
+		}
+	}
+	info, err := os.Stat(d.path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the data folder cannot be used: %w", err)
+	case !info.IsDir():
+		return fmt.Errorf("the data folder %s is not a folder", d.path)
+	case info.Mode().Perm()&0o077 != 0:
+		return &hintedError{
+			fmt.Errorf("the data folder %s has mode %#o; only its owner may use it", d.path, info.Mode().Perm()),
+			"chmod 700 " + shellQuote(d.path),
+		}
+	}
+	d.lock, err = os.Open(d.path)
+	if err != nil {
+		return fmt.Errorf("the data folder cannot be used: %w", err)
+	}
+	err = syscall.Flock(int(d.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		d.close()
+		return &hintedError{
+			fmt.Errorf("another tokend holds the data folder %s", d.path),
+			"stop it, or choose another folder with --data-dir",
+		}
+	}
+	return err
+}
+
+func (d *dataDir) readMasterKeys(path string) error {
+	content, err := config.ReadSecret(path)
+	if err != nil {
+		return fmt.Errorf("master key: %w", err)
+	}
+	d.masterKeys, err = kv.ParseMasterKeys(content)
+	if err != nil {
+		return fmt.Errorf("master key: %s: %w", path, err)
+	}
+	d.masterKeyFile = path
+	return nil
+}
+
+func (d *dataDir) readAdminToken(path string) error {
+	token, err := config.ReadAdminToken(path)
+	if err != nil {
+		return fmt.Errorf("admin token: %w", err)
+	}
+	d.adminToken = sha256.Sum256([]byte(token))
+	d.adminTokenFile = path
+	return nil
+}
+
+// ownMasterKey reads the key in the folder, or makes it at the first start. A
+// store never gets a new key: it would be lost with the old one.
+func (d *dataDir) ownMasterKey() error {
+	path := filepath.Join(d.path, "master.key")
+	switch missing, err := isEmptyOrMissing(path); {
+	case err != nil:
+		return err
+	case !missing:
+		return d.readMasterKeys(path)
+	case !d.firstStart:
+		return &hintedError{
+			fmt.Errorf("the store in %s exists, but its master key %s is missing", d.path, path),
+			"put the key file back, or name it with --master-key-file; nothing else opens this store",
+		}
+	}
+	if err := writeSecret(path, kv.NewMasterKey().Encode()); err != nil {
+		return err
+	}
+	return d.readMasterKeys(path)
+}
+
+// ownAdminToken reads the token in the folder, or makes it at the first start.
+// Later it may be missing if the configuration has other administrators.
+func (d *dataDir) ownAdminToken(others bool) error {
+	path := filepath.Join(d.path, "admin.token")
+	switch missing, err := isEmptyOrMissing(path); {
+	case err != nil:
+		return err
+	case !missing:
+		return d.readAdminToken(path)
+	case !d.firstStart && others:
+		return nil
+	case !d.firstStart:
+		return &hintedError{
+			fmt.Errorf("nobody could manage tokens: %s is missing and the configuration has no [[admin]]", path),
+			fmt.Sprintf("(umask 077; tokend keygen admin | head -1 > %s)", shellQuote(path)),
+		}
+	}
+	if err := writeSecret(path, kv.NewValue(adminPrefix).Reveal()); err != nil {
+		return err
+	}
+	return d.readAdminToken(path)
+}
+
+// isEmptyOrMissing reports whether there is nothing at a path: no file, or a
+// folder with nothing in it.
+func isEmptyOrMissing(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if !info.IsDir() {
+		return false, nil
+	}
+	entries, err := os.ReadDir(path)
+	return len(entries) == 0, err
+}
+
+// writeSecret makes a file whole or not at all, and durable.
+func writeSecret(path, line string) error {
+	if err := renameio.WriteFile(path, []byte(line+"\n"), 0o600); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = folder.Close() }()
+	return folder.Sync()
+}

@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"net"
+)
+
+// welcome tells a newcomer what the first start made and what to type next. The
+// line keeps the token out of the list of processes: curl reads it from its
+// standard input.
+func welcome(w io.Writer, d *dataDir, address net.Addr) {
+	say(w, `
+This was the first start. It made the data folder, and uses
+
+  %s
+      the key that seals the store: keep a copy apart from the data
+  %s
+      the token that manages tokens
+
+Make a first token:
+
+  sed 's/^/Authorization: Bearer /' %s | curl -H @- -d '{"name":"example"}' %s
+
+`, d.masterKeyFile, d.adminTokenFile, shellQuote(d.adminTokenFile), curlTarget(address))
+}
+
+// curlTarget is how curl reaches the token endpoint at an address.
+func curlTarget(address net.Addr) string {
+	tcp, ok := address.(*net.TCPAddr)
+	if !ok {
+		return fmt.Sprintf("--unix-socket %s http://localhost/_/token", shellQuote(address.String()))
+	}
+	host := *tcp
+	if host.IP.IsUnspecified() {
+		host.IP = net.IPv4(127, 0, 0, 1)
+	}
+	return fmt.Sprintf("http://%s/_/token", host.String())
+}
