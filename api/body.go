@@ -24,8 +24,6 @@ func decode(body []byte, into any) error {
 	return bodyProblem(err)
 }
 
-func invalidBody(field, reason string) *problem { return invalidField("invalid_body", field, reason) }
-
 // bodyProblem names the field and what is wrong with it. The words are ours,
 // since the library's may quote the body.
 func bodyProblem(err error) error {

@@ -75,6 +75,13 @@ func (cs *connections) remove(c *connection) {
 	}
 }
 
+// count is the number of connections that are open or still being served.
+func (cs *connections) count() int {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return len(cs.open)
+}
+
 // closeSilent closes the connections on which nothing has come yet. fasthttp
 // knows the idle ones between requests, but waits seconds for these.
 func (cs *connections) closeSilent() {

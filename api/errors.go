@@ -56,9 +56,17 @@ func methodNotAllowed(allow string) *problem {
 	return &problem{status: 405, code: "method_not_allowed", detail: "allowed here: " + allow, allow: allow}
 }
 
-// invalidField is a field or parameter that is not what it must be.
+// invalidField is a field or parameter that is not what it must be. The reason
+// follows the field's name.
 func invalidField(code, field, reason string) *problem {
 	return &problem{status: 400, code: code, detail: field + " " + reason, field: field}
+}
+
+func invalidBody(field, reason string) *problem  { return invalidField("invalid_body", field, reason) }
+func invalidQuery(param, reason string) *problem { return invalidField("invalid_query", param, reason) }
+func invalidName(reason string) *problem         { return invalidField("invalid_name", "name", reason) }
+func invalidExpiration(reason string) *problem {
+	return invalidField("invalid_expiration_date", "expiration_date", reason)
 }
 
 // storeProblems is the table from the store's errors to answers. A detail that
@@ -107,8 +115,6 @@ func brokenRequest(err error) *problem {
 	switch {
 	case errors.As(err, &headerTooLarge):
 		return errHeaderTooLarge
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		return errBodyTooLarge
 	case errors.As(err, &network) && network.Timeout():
 		return errTimeout
 	}

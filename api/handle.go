@@ -2,7 +2,6 @@ package api
 
 import (
 	"cmp"
-	"errors"
 	"runtime/debug"
 	"time"
 
@@ -18,6 +17,7 @@ func (s *Server) adapt(rt route) fasthttp.RequestHandler {
 		defer s.Metrics.InFlight.Dec()
 		start := time.Now()
 		r := &request{ctx: ctx, id: requestID(&ctx.Request.Header)}
+		r.lingerWhileUnread(true)
 		s.respond(r, rt)
 		observe(ctx, time.Since(start))
 	}
@@ -43,10 +43,13 @@ func (s *Server) respond(r *request, rt route) {
 }
 
 // answer carries out a request, with the checks in the order that the contract
-// gives. Path and method have been found: they chose the route.
+// gives. Path and method come first: they chose the route.
 func (s *Server) answer(r *request, rt route) (reply, error) {
 	if err := checkFraming(&r.ctx.Request.Header); err != nil {
 		return reply{}, err
+	}
+	if !rt.known() {
+		return rt.handle(s, r)
 	}
 	if rt.local && !s.servesHost(r.ctx) {
 		return reply{}, errMisdirected
@@ -54,10 +57,10 @@ func (s *Server) answer(r *request, rt route) (reply, error) {
 	if err := s.authorize(r, rt.access); err != nil {
 		return reply{}, err
 	}
-	if r.ctx.UserValue(tooLarge) != nil {
-		return reply{}, errBodyTooLarge
+	if err := r.readBody(maxBodyBytes); err != nil {
+		return reply{}, err
 	}
-	if rt.checksQuery() {
+	if rt.strictQuery() {
 		if err := r.parseQuery(rt.params); err != nil {
 			return reply{}, err
 		}
@@ -65,22 +68,11 @@ func (s *Server) answer(r *request, rt route) (reply, error) {
 	return rt.handle(s, r)
 }
 
-// tooLarge marks a request whose body was not read, for the adapter to say so
-// when its turn comes.
-var tooLarge = new(struct{ _ byte })
-
 // refuse answers what fasthttp could not read.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
-	if c, ok := ctx.Conn().(*connection); ok {
-		c.linger = true
-	}
-	if errors.Is(err, fasthttp.ErrBodyTooLarge) {
-		ctx.SetUserValue(tooLarge, true)
-		s.router.Handler(ctx)
-		return
-	}
 	p := brokenRequest(err)
 	r := &request{ctx: ctx, id: newRequestID()} // its headers may be half read
+	r.connection().linger = true
 	s.Log.Debug("broken request", "code", p.code, "peer", ctx.RemoteAddr(), "request_id", r.id)
 	r.fail(p)
 	s.broken.Observe(p.status, 0)

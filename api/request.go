@@ -1,6 +1,7 @@
 package api
 
 import (
+	"io"
 	"net/url"
 	"slices"
 	"strings"
@@ -15,7 +16,41 @@ type request struct {
 	id    string
 	admin Admin // who asks, behind a route that needs an admin
 	query url.Values
+	body  []byte
 }
+
+// readBody takes the body. It is called once the request is allowed to have
+// one.
+func (r *request) readBody(limit int) error {
+	stream := r.ctx.RequestBodyStream()
+	if stream == nil {
+		return nil
+	}
+	announced := r.ctx.Request.Header.ContentLength()
+	if announced > limit {
+		return errBodyTooLarge
+	}
+	body, err := io.ReadAll(io.LimitReader(stream, int64(limit)+1))
+	switch {
+	case err != nil:
+		return brokenRequest(err)
+	case len(body) > limit:
+		return errBodyTooLarge
+	case len(body) < announced: // fasthttp takes a connection that ends for the body's end
+		return badRequest("the body is shorter than its Content-Length")
+	}
+	r.body = body
+	r.lingerWhileUnread(false)
+	return nil
+}
+
+// lingerWhileUnread notes whether the client may still be sending a body, which
+// its connection must then let it do for a moment if it is to read the answer.
+func (r *request) lingerWhileUnread(unread bool) {
+	r.connection().linger = unread && r.ctx.RequestBodyStream() != nil
+}
+
+func (r *request) connection() *connection { return r.ctx.Conn().(*connection) }
 
 const requestIDHeader = "X-Request-Id"
 
@@ -44,20 +79,20 @@ func (r *request) parseQuery(known []string) error {
 		return nil
 	}
 	if slices.Contains(strings.Split(raw, "&"), "") {
-		return invalidField("invalid_query", "query", "has an empty parameter")
+		return invalidQuery("query", "has an empty parameter")
 	}
 	query, err := url.ParseQuery(raw)
 	if err != nil {
-		return invalidField("invalid_query", "query", "is not well encoded")
+		return invalidQuery("query", "is not well encoded")
 	}
 	for name, values := range query {
 		switch {
 		case !slices.Contains(known, name):
-			return invalidField("invalid_query", name, "is not a parameter here"+allowedHere(known))
+			return invalidQuery(name, "is not a parameter here"+allowedHere(known))
 		case len(values) > 1:
-			return invalidField("invalid_query", name, "is given more than once")
+			return invalidQuery(name, "is given more than once")
 		case values[0] == "":
-			return invalidField("invalid_query", name, "is empty")
+			return invalidQuery(name, "is empty")
 		}
 	}
 	r.query = query

@@ -44,11 +44,11 @@ var routes = []route{
 	{method: "GET", path: "/", local: true, handle: (*Server).frontPage},
 }
 
-// checksQuery reports whether the contract is strict about a route's query. It
-// is where the route's path and method are both known, under /_/.
-func (rt route) checksQuery() bool {
-	return rt.method != "" && strings.HasPrefix(rt.path, "/_/")
-}
+// known is false for the routes that stand for an unknown path or method.
+func (rt route) known() bool { return rt.method != "" }
+
+// strictQuery reports whether unknown query parameters are refused.
+func (rt route) strictQuery() bool { return strings.HasPrefix(rt.path, "/_/") }
 
 // newRouter registers the table, and for each path an answer to every other
 // method. The router's own redirects, OPTIONS and 405 would go past the adapter.

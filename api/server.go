@@ -78,11 +78,15 @@ func New(c Config) *Server {
 		// Its log quotes requests, Authorization and all.
 		Logger: discard{},
 
-		Concurrency:        c.MaxConnections + 1, // ours comes first
-		ReadTimeout:        c.Timeouts.Header,
-		IdleTimeout:        c.Timeouts.Idle,
-		ReadBufferSize:     maxHeaderBytes, // also the limit
-		MaxRequestBodySize: maxBodyBytes,
+		Concurrency:    c.MaxConnections + 1, // ours comes first
+		ReadTimeout:    c.Timeouts.Header,
+		IdleTimeout:    c.Timeouts.Idle,
+		ReadBufferSize: maxHeaderBytes, // also the limit
+
+		// The adapter reads bodies, once it knows who asks for what. Before it
+		// fasthttp waits for this many bytes.
+		StreamRequestBody:  true,
+		MaxRequestBodySize: 1,
 
 		DisablePreParseMultipartForm: true,
 		NoDefaultServerHeader:        true,
@@ -110,7 +114,7 @@ func (s *Server) Ready() { s.state.set(ready) }
 
 // Shutdown stops accepting, closes connections that wait for a request, and
 // waits until the requests under way are answered. When ctx ends first it cuts
-// the rest off. Either way no request is being handled once it returns nil.
+// the rest off. No request is being handled any more once it returns nil.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.state.set(draining)
 	s.connections.closeSilent()
@@ -118,13 +122,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	s.Log.Warn("requests were cut off, since they took too long to end", "connections", s.http.GetOpenConnectionsCount())
+	s.Log.Warn("requests are cut off, since they take too long to end", "connections", s.connections.count())
 	s.connections.closeAll()
-	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	for s.http.GetOpenConnectionsCount() > 0 {
+	// (fasthttp's own count is one too low once it has stopped.)
+	for s.connections.count() > 0 {
 		select {
-		case <-final.Done():
+		case <-last.Done():
 			return err
 		case <-time.After(10 * time.Millisecond):
 		}

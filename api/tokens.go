@@ -74,7 +74,7 @@ func (b tokenBody) spec() (kv.Spec, error) {
 	}
 	if b.ExpirationDate != nil {
 		if *b.ExpirationDate < 0 { // one of these would be Go's zero time, which is none
-			return kv.Spec{}, invalidField("invalid_expiration_date", "expiration_date", "is before 1970")
+			return kv.Spec{}, invalidExpiration("is before 1970")
 		}
 		spec.ExpiresAt = time.UnixMilli(int64(*b.ExpirationDate))
 	}
@@ -83,7 +83,7 @@ func (b tokenBody) spec() (kv.Spec, error) {
 
 func requiredName(name *string) (string, error) {
 	if name == nil {
-		return "", invalidField("invalid_name", "name", "is required")
+		return "", invalidName("is required")
 	}
 	return *name, kv.CheckName(*name)
 }
@@ -111,7 +111,7 @@ func (s *Server) replaceToken(r *request) (reply, error) {
 
 func (r *request) spec() (kv.Spec, error) {
 	var body tokenBody
-	if err := decode(r.ctx.PostBody(), &body); err != nil {
+	if err := decode(r.body, &body); err != nil {
 		return kv.Spec{}, err
 	}
 	return body.spec()
@@ -129,17 +129,17 @@ func (s *Server) deleteToken(r *request) (reply, error) {
 // nameInBodyOrQuery serves clients that cannot send a body with DELETE.
 func (r *request) nameInBodyOrQuery() (string, error) {
 	inQuery := r.param("name")
-	if len(r.ctx.PostBody()) == 0 {
+	if len(r.body) == 0 {
 		return requiredName(inQuery)
 	}
 	var body struct {
 		Name *string `json:"name"`
 	}
-	if err := decode(r.ctx.PostBody(), &body); err != nil {
+	if err := decode(r.body, &body); err != nil {
 		return "", err
 	}
 	if inQuery != nil && (body.Name == nil || *body.Name != *inQuery) {
-		return "", invalidField("invalid_name", "name", "is not the same in the body and in the query")
+		return "", invalidName("is not the same in the body and in the query")
 	}
 	return requiredName(body.Name)
 }

@@ -4,10 +4,13 @@
 package kvtest
 
 import (
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"tokend/kv"
 )
@@ -21,7 +24,8 @@ type Store struct {
 	Clock   *Clock
 	Options kv.Options // what it was opened with
 
-	t testing.TB
+	t       testing.TB
+	damaged bool
 }
 
 // New makes a store that is checked and closed when the test ends. Each
@@ -73,12 +77,41 @@ func (s *Store) shut() {
 	}
 	err = snapshot.CheckIntegrity()
 	snapshot.Close()
-	if err != nil {
+	if err != nil && !s.damaged {
 		s.t.Errorf("integrity: %v", err)
 	}
 	if err := s.Close(); err != nil {
 		s.t.Errorf("close: %v", err)
 	}
+}
+
+// Damage changes a bit of a token's record behind the store's back.
+func (s *Store) Damage(name string) {
+	s.t.Helper()
+	s.shut()
+	options := badger.DefaultOptions(s.Options.Dir).WithLogger(nil)
+	db, err := badger.Open(options)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	err = db.Update(func(txn *badger.Txn) error {
+		key := []byte("t/" + name)
+		item, err := txn.Get(key)
+		if err != nil {
+			return err
+		}
+		raw, err := item.ValueCopy(nil)
+		if err != nil {
+			return err
+		}
+		raw[len(raw)-1] ^= 1
+		return txn.Set(key, raw)
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		s.t.Fatal(err)
+	}
+	s.damaged = true
+	s.open()
 }
 
 // Clock shows the time it was set to.

@@ -1,0 +1,78 @@
+package api
+
+import "tokend/kv"
+
+// RouteKeys are the method and path of every route.
+func RouteKeys() (keys [][2]string) {
+	for _, rt := range routes {
+		keys = append(keys, [2]string{rt.method, rt.path})
+	}
+	return keys
+}
+
+// Document is openapi.yaml.
+var Document = openAPIDocument
+
+// TooManyConnections is the answer beyond the limit.
+const TooManyConnections = tooManyConnections
+
+// AddRoute adds a route to a server that is not serving yet.
+func (s *Server) AddRoute(path string, handle func() string) {
+	s.router.GET(path, s.adapt(route{method: "GET", path: path, handle: func(*Server, *request) (reply, error) {
+		return reply{kind: "text/plain", text: handle()}, nil
+	}}))
+}
+
+// AddStream adds a route whose body calls next for each token that it lists.
+func (s *Server) AddStream(path string, next func()) {
+	s.router.GET(path, s.adapt(route{method: "GET", path: path, handle: func(_ *Server, r *request) (reply, error) {
+		reply, err := s.list(r)
+		if err != nil {
+			return reply, err
+		}
+		token := reply.stream.next
+		reply.stream.next = func() (kv.Token, error, bool) {
+			next()
+			return token()
+		}
+		return reply, nil
+	}}))
+}
+
+// DecodeToken decodes a body as POST and PUT do.
+func DecodeToken(body []byte) (name string, err error) {
+	var b tokenBody
+	if err := decode(body, &b); err != nil {
+		return "", err
+	}
+	spec, err := b.spec()
+	return spec.Name, err
+}
+
+// ParseWholeNumber reads a JSON number.
+var ParseWholeNumber = parseWholeNumber
+
+// FieldOf is the field that an error names.
+func FieldOf(err error) (status int, field string) {
+	p, _ := problemOf(err)
+	return p.status, p.field
+}
+
+// Codes are the codes of all problems.
+func Codes() []string {
+	codes := []string{"overloaded"} // also of tooManyConnections
+	for _, p := range []*problem{
+		errNotFound, errUnauthorized, errMalformed, errInvalidToken, errIssuedToken, errReadOnlyAdmin, errMisdirected,
+		errBodyTooLarge, errHeaderTooLarge, errTimeout, errVersion, errBroken, errInternal, methodNotAllowed(""),
+		invalidBody("", ""), invalidQuery("", ""), invalidName(""), invalidExpiration(""),
+	} {
+		codes = append(codes, p.code)
+	}
+	for _, entry := range storeProblems {
+		codes = append(codes, entry.code)
+	}
+	return codes
+}
+
+// Connections is the number of open connections.
+func (s *Server) Connections() int { return s.connections.count() }
