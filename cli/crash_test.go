@@ -1,0 +1,217 @@
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// process is a tokend of its own on a Unix socket.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	dir    string
+	client *http.Client
+	log    strings.Builder
+}
+
+func startProcess(t *testing.T, dir string) *process {
+	t.Helper()
+	socket := filepath.Join(dir, "tokend.sock")
+	p := &process{t: t, dir: dir, client: &http.Client{Transport: &http.Transport{
+		MaxIdleConnsPerHost: 100,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}}
+	p.cmd = exec.Command("tokend", "--listen", "unix:"+socket, "--data-dir", filepath.Join(dir, "data"))
+	p.cmd.Stderr = &p.log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.cmd.Process.Kill(); p.client.CloseIdleConnections() })
+	for range 500 {
+		if status, _, err := p.ask("GET", "/readyz", ""); err == nil && status == http.StatusOK {
+			return p
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("the server is not ready:\n%s", &p.log)
+	return nil
+}
+
+type token struct {
+	Name  string
+	Write bool
+	Token string
+}
+
+// ask gives the status and the tokens of an answer.
+func (p *process) ask(method, target, body string) (int, []token, error) {
+	r, err := http.NewRequest(method, "http://localhost"+target, strings.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	admin, err := os.ReadFile(filepath.Join(p.dir, "data", "admin.token"))
+	if err != nil {
+		return 0, nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(admin)))
+	response, err := p.client.Do(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, nil, err
+	}
+	var decoded struct{ Data []token }
+	err = json.Unmarshal(content, &decoded)
+	return response.StatusCode, decoded.Data, err
+}
+
+// history is what one client knows of a token: the last state that was
+// acknowledged, and the one that it asked for without getting an answer.
+type history struct {
+	acknowledged, asked *token // nil: does not exist
+	unanswered          bool
+}
+
+// kill -9 in the middle of 64 writers loses nothing that was acknowledged, and
+// what was not is whole or absent.
+func TestKill(t *testing.T) {
+	const writers, rounds, enough = 64, 3, 2000
+	dir := t.TempDir()
+	histories := map[string]*history{}
+	for round := range rounds {
+		p := startProcess(t, dir)
+		var (
+			mu           sync.Mutex
+			acknowledged atomic.Int64
+			wg           sync.WaitGroup
+		)
+		killed := make(chan struct{})
+		for w := range writers {
+			wg.Go(func() {
+				for i := 0; ; i++ {
+					name := fmt.Sprintf("r%d-w%d-%d", round, w, i)
+					h := &history{}
+					mu.Lock()
+					histories[name] = h
+					mu.Unlock()
+					if !h.write(p, name, i, &acknowledged) {
+						return
+					}
+				}
+			})
+		}
+		go func() {
+			for acknowledged.Load() < enough {
+				time.Sleep(time.Millisecond)
+			}
+			_ = p.cmd.Process.Kill()
+			close(killed)
+		}()
+		<-killed
+		wg.Wait()
+		_ = p.cmd.Wait()
+
+		p = startProcess(t, dir)
+		expectHistories(t, p, histories)
+		if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.cmd.Wait(); err != nil {
+			t.Fatalf("%v\n%s", err, &p.log)
+		}
+	}
+	t.Logf("%d tokens in %d rounds", len(histories), rounds)
+}
+
+// write takes a token through its life: created, often changed, sometimes
+// deleted. It is false once the server is gone.
+func (h *history) write(p *process, name string, i int, acknowledged *atomic.Int64) bool {
+	do := func(method, body string, after *token, want int) bool {
+		h.asked, h.unanswered = after, true
+		status, tokens, err := p.ask(method, "/_/token", body)
+		if err != nil {
+			return false
+		}
+		if status != want {
+			p.t.Errorf("%s %s: %d", method, body, status)
+			return false
+		}
+		if method == "POST" {
+			after.Token = tokens[0].Token
+		}
+		h.acknowledged, h.unanswered = after, false
+		acknowledged.Add(1)
+		return true
+	}
+	if !do("POST", fmt.Sprintf(`{"name":%q}`, name), &token{Name: name, Write: true}, http.StatusCreated) {
+		return false
+	}
+	value := h.acknowledged.Token
+	if i%3 > 0 && !do("PUT", fmt.Sprintf(`{"name":%q,"write":false}`, name), &token{Name: name, Token: value}, http.StatusOK) {
+		return false
+	}
+	return i%5 > 0 || do("DELETE", fmt.Sprintf(`{"name":%q}`, name), nil, http.StatusOK)
+}
+
+func expectHistories(t *testing.T, p *process, histories map[string]*history) {
+	t.Helper()
+	_, listed, err := p.ask("GET", "/_/token", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]*token{}
+	for _, listed := range listed {
+		found[listed.Name] = &listed
+	}
+	for name, h := range histories {
+		got := found[name]
+		delete(found, name)
+		if got != nil {
+			_, values, err := p.ask("GET", "/_/token/value?name="+name, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.Token = values[0].Token
+		}
+		if err := h.settle(got); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name := range found {
+		t.Errorf("%s: nobody made it", name)
+	}
+}
+
+// settle says whether a state may be, and takes it as known from now on.
+func (h *history) settle(got *token) error {
+	same := func(want *token) bool {
+		if got == nil || want == nil {
+			return got == want
+		}
+		// The value of a creation that was not answered is not known.
+		return got.Write == want.Write && (want.Token == "" || want.Token == got.Token)
+	}
+	if same(h.acknowledged) || h.unanswered && same(h.asked) {
+		h.acknowledged, h.unanswered = got, false
+		return nil
+	}
+	return errors.New("an acknowledged state is lost")
+}
