@@ -38,7 +38,7 @@ func (r *request) succeed(reply reply) {
 	}
 	switch {
 	case reply.data != nil:
-		r.writeJSON(jsonType, map[string]any{"data": []any{reply.data}})
+		r.writeJSON(jsonType, dataView{[]any{reply.data}})
 	case reply.plain != nil:
 		r.writeJSON(jsonType, reply.plain)
 	case reply.stream != nil:
@@ -80,6 +80,10 @@ func (r *request) fail(p *problem) {
 		Field:     p.field,
 		RequestID: r.id,
 	})
+}
+
+type dataView struct {
+	Data []any `json:"data"`
 }
 
 type problemView struct {

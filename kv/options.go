@@ -39,7 +39,7 @@ type Options struct {
 
 // memtableSize bounds what lies in memory only (and in the log), and through it
 // a transaction: 15 % of it in bytes.
-const memtableSize = 16 << 20
+const memtableSize = 8 << 20
 
 // badgerOptions sizes Badger for an appliance: tens of megabytes instead of its
 // defaults' hundreds.

@@ -1,0 +1,87 @@
+// Bench measures tokend against its limits, and beside the systems that people
+// would use in its place. Every figure is printed with its limit, out of the
+// same run on the same machine; where speed is compared, the systems take turns
+// and medians are compared. It ends with 1 where a limit is broken.
+//
+//	go run ./bench
+package main
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+)
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == "baseline" { // the bench starts itself as the other server
+		serveBaseline(os.Args[2])
+		return
+	}
+	tokens := flag.Int("tokens", 100_000, "tokens for the figures of a full store")
+	seconds := flag.Duration("time", 3*time.Second, "length of each turn where systems are compared")
+	turns := flag.Int("turns", 3, "turns of each system")
+	flag.Parse()
+
+	dir, err := os.MkdirTemp(".", "bench-") // on the disk of the checkout, not in a memory file system
+	check(err)
+	dir, err = filepath.Abs(dir)
+	check(err)
+	defer func() { _ = os.RemoveAll(dir) }()
+
+	fmt.Printf("%s, %d CPUs, %s\n\n", runtime.Version(), runtime.NumCPU(), time.Now().Format(time.DateOnly))
+	b := &bench{dir: dir, binary: filepath.Join(dir, "tokend")}
+	b.build()
+	b.compareCreates(*seconds, *turns)
+	b.measureStore(*tokens)
+	if b.broken > 0 {
+		_ = os.RemoveAll(dir)
+		fmt.Printf("\n%d limits are broken\n", b.broken)
+		os.Exit(1) //nolint:gocritic // what is deferred was done
+	}
+}
+
+// bench is one run.
+type bench struct {
+	dir    string
+	binary string
+	broken int
+}
+
+// figure prints a figure, and its limit where it has one.
+func (b *bench) figure(name, measured string, kept bool, limit string) {
+	verdict := ""
+	if limit != "" {
+		verdict = "limit " + limit
+		if !kept {
+			verdict += "   BROKEN"
+			b.broken++
+		}
+	}
+	fmt.Printf("%-58s %16s   %s\n", name, measured, verdict)
+}
+
+func (b *bench) build() {
+	run("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.binary, ".")
+	info, err := os.Stat(b.binary)
+	check(err)
+	b.figure("stripped binary", megabytes(info.Size()), true, "")
+}
+
+func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }
+
+func median[T cmp.Ordered](values []T) T {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
