@@ -12,9 +12,9 @@ const realm = `Bearer realm="tokend"`
 
 func TestAuthorization(t *testing.T) {
 	s := newServer(t)
-	_, issued := s.create(`{"name":"issued"}`)
-	_, inactive := s.create(`{"name":"inactive","active":false}`)
-	_, expired := s.create(fmt.Sprintf(`{"name":"expired","expiration_date":%d}`, s.store.Clock.Now().Add(time.Second).UnixMilli()))
+	issued := s.create(`{"name":"issued"}`)
+	inactive := s.create(`{"name":"inactive","active":false}`)
+	expired := s.create(fmt.Sprintf(`{"name":"expired","expiration_date":%d}`, s.store.Clock.Now().Add(time.Second).UnixMilli()))
 	s.store.Clock.Advance(time.Minute)
 
 	for _, c := range []struct {

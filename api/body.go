@@ -28,13 +28,10 @@ func decode(body []byte, into any) error {
 // since the library's may quote the body.
 func bodyProblem(err error) error {
 	var (
-		ours    *problem
 		meaning *json.SemanticError
 		syntax  *jsontext.SyntacticError
 	)
 	switch {
-	case errors.As(err, &ours):
-		return ours
 	case errors.As(err, &meaning) && errors.Is(err, json.ErrUnknownName):
 		return invalidBody(fieldOf(meaning.JSONPointer), "is not a field here")
 	case errors.As(err, &meaning):
@@ -56,13 +53,13 @@ func fieldOf(pointer jsontext.Pointer) string {
 }
 
 func wanted(t reflect.Type) string {
-	if t != nil {
-		switch t.Kind() {
-		case reflect.String:
-			return "a string"
-		case reflect.Bool:
-			return "true or false"
-		}
+	switch {
+	case t == reflect.TypeFor[string]():
+		return "a string"
+	case t == reflect.TypeFor[bool]():
+		return "true or false"
+	case t == reflect.TypeFor[wholeNumber]():
+		return "a whole number"
 	}
 	return "of another type"
 }
@@ -75,7 +72,7 @@ type wholeNumber int64
 func (n *wholeNumber) UnmarshalJSON(text []byte) error {
 	parsed, ok := parseWholeNumber(string(text))
 	if !ok {
-		return errors.New("not a whole number") // the caller knows the field
+		return errors.New("not a whole number") // bodyProblem words it
 	}
 	*n = wholeNumber(parsed)
 	return nil

@@ -86,11 +86,10 @@ var storeProblems = []struct {
 // problemOf is the answer to an error. Known is false where the error is
 // unexpected and belongs into the log.
 func problemOf(err error) (p *problem, known bool) {
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*problem](err); ok {
 		return p, true
 	}
-	var invalid *kv.InvalidError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*kv.InvalidError](err); ok {
 		return invalidField("invalid_"+invalid.Field, invalid.Field, invalid.Reason), true
 	}
 	for _, entry := range storeProblems {
@@ -108,14 +107,10 @@ func problemOf(err error) (p *problem, known bool) {
 // brokenRequest is the answer to what fasthttp could not read. Its errors quote
 // the request, so only their class is used.
 func brokenRequest(err error) *problem {
-	var (
-		headerTooLarge *fasthttp.ErrSmallBuffer
-		network        net.Error
-	)
-	switch {
-	case errors.As(err, &headerTooLarge):
+	if _, ok := errors.AsType[*fasthttp.ErrSmallBuffer](err); ok {
 		return errHeaderTooLarge
-	case errors.As(err, &network) && network.Timeout():
+	}
+	if network, ok := errors.AsType[net.Error](err); ok && network.Timeout() {
 		return errTimeout
 	}
 	return errBroken

@@ -106,9 +106,9 @@ func allowedHere(known []string) string {
 	return "; there is " + strings.Join(known, ", ")
 }
 
-// param is a query parameter, or nil where it is not given.
-func (r *request) param(name string) *string {
-	if values := r.query[name]; len(values) > 0 {
+// name is the query's name, or nil where it is not given.
+func (r *request) name() *string {
+	if values := r.query["name"]; len(values) > 0 {
 		return &values[0]
 	}
 	return nil

@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -140,7 +141,7 @@ func TestTimeouts(t *testing.T) {
 		for {
 			n, err := c.Read(piece)
 			total += n
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			do(t, err)
@@ -162,7 +163,8 @@ func TestConnectionLimit(t *testing.T) {
 		do(t, err)
 		response, err := http.ReadResponse(bufio.NewReader(c), nil)
 		do(t, err)
-		if response.StatusCode != 200 {
+		do(t, response.Body.Close())
+		if response.StatusCode != http.StatusOK {
 			t.Fatal(response.Status)
 		}
 		held = append(held, c)
@@ -173,7 +175,8 @@ func TestConnectionLimit(t *testing.T) {
 	do(t, err)
 	body, err := io.ReadAll(response.Body) // which also holds the length against the body
 	do(t, err)
-	if response.StatusCode != 503 || response.Header.Get("Retry-After") != "1" || !strings.Contains(string(body), `"code":"overloaded"`) {
+	do(t, response.Body.Close())
+	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") != "1" || !strings.Contains(string(body), `"code":"overloaded"`) {
 		t.Errorf("%v %s", response, body)
 	}
 	_ = c.Close()
@@ -205,7 +208,7 @@ func TestShutdown(t *testing.T) {
 		do(t, err)
 		defer func() { _ = silent.Close() }()
 		stopped.Go(func() { do(t, s.Shutdown(context.Background())) })
-		if _, err := silent.Read(make([]byte, 1)); err != io.EOF {
+		if _, err := silent.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("a connection without a request: %v", err)
 		}
 		for { // new ones are refused while one is being answered

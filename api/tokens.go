@@ -128,7 +128,7 @@ func (s *Server) deleteToken(r *request) (reply, error) {
 
 // nameInBodyOrQuery serves clients that cannot send a body with DELETE.
 func (r *request) nameInBodyOrQuery() (string, error) {
-	inQuery := r.param("name")
+	inQuery := r.name()
 	if len(r.body) == 0 {
 		return requiredName(inQuery)
 	}
@@ -145,7 +145,7 @@ func (r *request) nameInBodyOrQuery() (string, error) {
 }
 
 func (s *Server) tokenValue(r *request) (reply, error) {
-	name, err := requiredName(r.param("name"))
+	name, err := requiredName(r.name())
 	if err != nil {
 		return reply{}, err
 	}
@@ -155,10 +155,10 @@ func (s *Server) tokenValue(r *request) (reply, error) {
 
 // listTokens gives one token by its name, or streams all of them.
 func (s *Server) listTokens(r *request) (reply, error) {
-	if r.param("name") == nil {
+	if r.name() == nil {
 		return s.list(r)
 	}
-	name, err := requiredName(r.param("name"))
+	name, err := requiredName(r.name())
 	if err != nil {
 		return reply{}, err
 	}

@@ -30,8 +30,7 @@ func Run(args []string, stdout, stderr io.Writer) int {
 		return exitDone
 	}
 	explain(stderr, err)
-	var usage *usageError
-	if errors.As(err, &usage) {
+	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
 	}
 	return exitRefused

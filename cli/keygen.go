@@ -2,6 +2,7 @@ package cli
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,7 @@ func newKeygen() *cobra.Command {
 		Short: "Make an admin token or a master key",
 		Args:  args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			return &usageError{fmt.Errorf("keygen needs to know what to make: admin or master")}
+			return &usageError{errors.New("keygen needs to know what to make: admin or master")}
 		},
 	}
 	keygen.AddCommand(

@@ -52,7 +52,7 @@ func listenOn(address string) (net.Listener, error) {
 	}
 	if isSocket {
 		// The owner and the group, as for a file of the service.
-		if err := os.Chmod(path, 0o660); err != nil {
+		if err := os.Chmod(path, 0o660); err != nil { //nolint:gosec // connecting needs write permission
 			return nil, errors.Join(err, l.Close())
 		}
 	}

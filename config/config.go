@@ -105,8 +105,7 @@ func Load(path string) (Config, error) {
 // surrounding lines, which we leave out: they may hold what is nobody's
 // business.
 func located(path string, err error) error {
-	var unknown *toml.StrictMissingError
-	if errors.As(err, &unknown) {
+	if unknown, ok := errors.AsType[*toml.StrictMissingError](err); ok {
 		var all []error
 		for _, e := range unknown.Errors {
 			line, column := e.Position()
@@ -114,8 +113,7 @@ func located(path string, err error) error {
 		}
 		return errors.Join(all...)
 	}
-	var wrong *toml.DecodeError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*toml.DecodeError](err); ok {
 		line, column := wrong.Position()
 		return fmt.Errorf("%s:%d:%d: %w", path, line, column, wrong)
 	}

@@ -54,15 +54,15 @@ func TestExampleFile(t *testing.T) {
 
 func expectKeys(t *testing.T, path string, kind reflect.Type, file map[string]any) {
 	t.Helper()
-	for i := range kind.NumField() {
-		key := kind.Field(i).Tag.Get("toml")
+	for field := range kind.Fields() {
+		key := field.Tag.Get("toml")
 		value, ok := file[key]
 		switch {
 		case key == "admin":
 		case !ok:
 			t.Errorf("%s%s is missing", path, key)
-		case kind.Field(i).Type.Kind() == reflect.Struct:
-			expectKeys(t, path+key+".", kind.Field(i).Type, value.(map[string]any))
+		case field.Type.Kind() == reflect.Struct:
+			expectKeys(t, path+key+".", field.Type, value.(map[string]any))
 		}
 	}
 }

@@ -48,7 +48,7 @@ func ReadSecret(path string) ([]byte, error) {
 		return nil, &FileError{
 			Path:   path,
 			Reason: fmt.Errorf("its mode %#o lets too many users read or write it", info.Mode().Perm()),
-			Advice: fmt.Sprintf("if nobody else has seen it: chmod 600 %s", path),
+			Advice: "if nobody else has seen it: chmod 600 " + path,
 		}
 	case info.Size() > maxSecretFile:
 		return nil, &FileError{Path: path, Reason: errors.New("too large for a key or token file")}
@@ -92,8 +92,7 @@ func isCredential(path string) bool {
 
 // cause takes the path off an error that will be shown behind it.
 func cause(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
 	}
 	return err

@@ -36,7 +36,7 @@ func freeBytes(dir string) (uint64, error) {
 	if err := syscall.Statfs(dir, &stat); err != nil {
 		return 0, err
 	}
-	return stat.Bavail * uint64(stat.Bsize), nil
+	return stat.Bavail * uint64(stat.Bsize), nil //nolint:gosec // a block size is positive
 }
 
 // probeLock tells in our words whether another process holds the store: Badger

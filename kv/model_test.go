@@ -169,8 +169,7 @@ func expectError(r *rapid.T, got, want error) {
 }
 
 func expectInvalid(r *rapid.T, err error) {
-	var invalid *kv.InvalidError
-	if !errors.As(err, &invalid) {
+	if _, ok := errors.AsType[*kv.InvalidError](err); !ok {
 		r.Fatalf("error %v, want an InvalidError", err)
 	}
 }

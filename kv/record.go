@@ -101,10 +101,10 @@ func decodeRecord(raw []byte) (storedRecord, fields, error) {
 		return stored, f, fmt.Errorf("%w: a record of an unknown version", ErrCorrupt)
 	}
 	if err := decoding.Unmarshal(raw[1:], &stored); err != nil {
-		return stored, f, fmt.Errorf("%w: a record is not readable: %v", ErrCorrupt, err)
+		return stored, f, fmt.Errorf("%w: a record is not readable: %w", ErrCorrupt, err)
 	}
 	if err := decoding.Unmarshal(stored.Fields, &f); err != nil {
-		return stored, f, fmt.Errorf("%w: the fields of a record are not readable: %v", ErrCorrupt, err)
+		return stored, f, fmt.Errorf("%w: the fields of a record are not readable: %w", ErrCorrupt, err)
 	}
 	return stored, f, nil
 }

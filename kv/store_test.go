@@ -102,9 +102,8 @@ func TestStore_Replace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var invalid *kv.InvalidError
 		_, err = store.Replace(kv.Spec{Name: "x", ExpiresAt: store.Clock.Now().Add(-time.Second)})
-		if !errors.As(err, &invalid) {
+		if _, ok := errors.AsType[*kv.InvalidError](err); !ok {
 			t.Errorf("error %v", err)
 		}
 		expectToken(t, store, before, value)
@@ -374,8 +373,8 @@ func TestStore_Close(t *testing.T) {
 	for store.Ping() == nil { // Close has begun once an operation is refused
 	}
 	select {
-	case <-closed:
-		t.Error("Close did not wait for a snapshot")
+	case err := <-closed:
+		t.Errorf("Close did not wait for a snapshot: %v", err)
 	default:
 	}
 	snapshot.Close()

@@ -1,6 +1,7 @@
 package metrics_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -47,7 +48,7 @@ tokend_http_requests_total{code="0",method="POST",route="/x"} 1
 
 func TestHandler(t *testing.T) {
 	answer := httptest.NewRecorder()
-	newMetrics().Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	newMetrics().Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, want := range []string{
 		`tokend_build_info{goversion="go1",revision="abc",version="1.2.3"} 1`,
 		"tokend_store_writable 1",
