@@ -23,7 +23,7 @@ func (r reserve) check() error {
 	}
 	free, err := r.free(r.dir)
 	if err != nil {
-		return fmt.Errorf("%w: its free space is unknown: %w", ErrFull, err)
+		return fmt.Errorf("%w: the disk does not tell its free space: %w", ErrUnavailable, err)
 	}
 	if free < r.min {
 		return fmt.Errorf("%w: %d bytes are free, %d are kept in reserve", ErrFull, free, r.min)

@@ -41,7 +41,8 @@ var (
 	// is unknown, and by all later ones, which changed nothing. Only opening the
 	// store again ends it: entries reach Badger's memory before its log is synced,
 	// so what memory shows may not be what the disk holds. Reads go on, unless the
-	// failure took Badger's memory with it; then they return it too.
+	// failure took Badger's memory with it; then they return it too. A change also
+	// gets it, and changes nothing, while the disk does not tell its free space.
 	ErrUnavailable = errors.New("the store takes no changes after a failed commit")
 
 	// ErrCorrupt is returned where a record, or what leads to it, is damaged or was
