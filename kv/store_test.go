@@ -259,10 +259,10 @@ func TestStore_panicInAChange(t *testing.T) {
 }
 
 func TestStore_fullDisk(t *testing.T) {
-	free := uint64(2000)
+	free, unknown := uint64(2000), error(nil)
 	store := kvtest.New(t, func(o *kv.Options) {
 		o.MinFreeBytes = 1000
-		o.FreeBytes = func(string) (uint64, error) { return free, nil }
+		o.FreeBytes = func(string) (uint64, error) { return free, unknown }
 	})
 	_, value, err := store.Create(kv.Spec{Name: "before"})
 	if err != nil {
@@ -281,6 +281,10 @@ func TestStore_fullDisk(t *testing.T) {
 	free = 1000
 	if _, _, err := store.Create(kv.Spec{Name: "after"}); err != nil {
 		t.Errorf("room must heal it: %v", err)
+	}
+	unknown = errors.New("the disk is gone")
+	if _, _, err := store.Create(kv.Spec{Name: "never"}); !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("error %v", err)
 	}
 }
 
