@@ -26,7 +26,7 @@ func (s *Server) adapt(rt route) fasthttp.RequestHandler {
 func (s *Server) respond(r *request, rt route) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.Log.Error("panic", "route", rt.path, "request_id", r.id, "panic", p, "stack", string(debug.Stack()))
+			s.Log.Error("panic", "route", rt.path, "admin", r.admin.Name, "request_id", r.id, "panic", p, "stack", string(debug.Stack()))
 			r.fail(errInternal)
 		}
 	}()
@@ -37,7 +37,7 @@ func (s *Server) respond(r *request, rt route) {
 	}
 	p, known := problemOf(err)
 	if !known {
-		s.Log.Error("unexpected failure", "route", rt.path, "request_id", r.id, "err", err)
+		s.Log.Error("unexpected failure", "route", rt.path, "admin", r.admin.Name, "request_id", r.id, "err", err)
 	}
 	r.fail(p)
 }

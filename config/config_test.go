@@ -109,6 +109,7 @@ func TestValidate(t *testing.T) {
 		{"another address, knowingly", "listen = [\"0.0.0.0:8470\"]\nallow_plaintext = true", ""},
 		{"another address", `listen = ["192.0.2.1:8470"]`, `listen: "192.0.2.1:8470" is not a loopback address, so tokens would cross the network in plain text`},
 		{"every address", `listen = [":8470"]`, "is not a loopback address"},
+		{"one address twice", `listen = ["127.0.0.1:1", "127.0.0.1:1"]`, `listen: "127.0.0.1:1" is there twice`},
 		{"no address", `listen = []`, "listen is empty"},
 		{"no port", `listen = ["127.0.0.1"]`, `listen: "127.0.0.1" is not host:port or unix:PATH`},
 		{"a wrong port", `listen = ["127.0.0.1:99999"]`, `has the port "99999"; 0 to 65535 are allowed`},

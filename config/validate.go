@@ -38,8 +38,10 @@ func (c Config) validateListen() (errs []error) {
 	if len(c.Listen) == 0 {
 		errs = append(errs, errors.New("listen is empty: give at least one address"))
 	}
-	for _, address := range c.Listen {
+	for i, address := range c.Listen {
 		switch loopback, err := parseListen(address); {
+		case slices.Contains(c.Listen[:i], address):
+			errs = append(errs, fmt.Errorf("listen: %q is there twice", address))
 		case err != nil:
 			errs = append(errs, fmt.Errorf("listen: %q %w", address, err))
 		case !loopback && !c.AllowPlaintext:
