@@ -17,7 +17,8 @@ func (s *Store) CreateAll(specs []Spec) error {
 			if err != nil {
 				return nil, err
 			}
-			changes = append(changes, change{after: &record{Token: token, value: NewValue(s.prefix), valueMade: token.CreatedAt}})
+			made := s.vault.seal(token, NewValue(s.prefix), token.CreatedAt)
+			changes = append(changes, change{after: &made})
 		}
 		return changes, nil
 	})
@@ -51,6 +52,5 @@ func SampleRecord() []byte {
 	if err != nil {
 		panic(err)
 	}
-	value := formatValue("tkd", [32]byte{1, 2, 3})
-	return v.seal(record{Token: token, value: value, valueMade: token.CreatedAt}, v.hash(value))
+	return v.seal(token, formatValue("tkd", [32]byte{1, 2, 3}), token.CreatedAt).sealed
 }

@@ -7,11 +7,15 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// record is everything that is kept about a token.
+// record is everything that is kept about a token. It is made by vault.seal and
+// vault.open, and not changed afterwards.
 type record struct {
 	Token
 	value     Value
 	valueMade time.Time
+
+	hash   lookupHash // of the value
+	sealed []byte     // the record as it is to be stored; only of one that seal made
 }
 
 // recordVersion is the first byte of an encoded record.
@@ -54,14 +58,14 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func fieldsOf(r record, hash lookupHash) fields {
+func fieldsOf(r record) fields {
 	f := fields{
 		Active:    r.Active,
 		Write:     r.Write,
 		Created:   r.CreatedAt.UnixMilli(),
 		Updated:   r.UpdatedAt.UnixMilli(),
 		ValueMade: r.valueMade.UnixMilli(),
-		Hash:      hash,
+		Hash:      r.hash,
 	}
 	if r.Expires() {
 		f.Expires = r.ExpiresAt.UnixMilli()
@@ -78,6 +82,7 @@ func (f fields) record(name string, value Value) record {
 		},
 		value:     value,
 		valueMade: fromMilli(f.ValueMade),
+		hash:      f.Hash,
 	}
 	if f.Expires != 0 {
 		r.ExpiresAt = fromMilli(f.Expires)

@@ -54,7 +54,7 @@ func (s *Snapshot) records() iter.Seq2[record, error] {
 		for it.Rewind(); it.Valid(); it.Next() {
 			var r record
 			err := it.Item().Value(func(raw []byte) (err error) {
-				r, _, err = s.store.vault.open(nameOf(it.Item().Key()), raw)
+				r, err = s.store.vault.open(nameOf(it.Item().Key()), raw)
 				return err
 			})
 			if !yield(r, err) || err != nil {

@@ -117,34 +117,32 @@ func (s *Store) enter() error {
 // Create makes a token with a value of its own. It fails with an
 // InvalidError or ErrExists.
 func (s *Store) Create(spec Spec) (Token, Value, error) {
-	value := NewValue(s.prefix)
-	var made record
-	err := s.change(func(view view) ([]change, error) {
-		now := s.now()
-		token, err := newToken(spec, now)
-		if err != nil {
+	token, err := newToken(spec, s.now())
+	if err != nil {
+		return Token{}, Value{}, err
+	}
+	// Sealed here and not in the writer, which every client waits for.
+	made := s.vault.seal(token, NewValue(s.prefix), token.CreatedAt)
+	err = s.change(func(view view) ([]change, error) {
+		switch exists, err := view.has(recordKey(token.Name)); {
+		case err != nil:
 			return nil, err
+		case exists:
+			return nil, fmt.Errorf("a token named %q %w", token.Name, ErrExists)
 		}
-		switch _, err := view.record(spec.Name); {
-		case err == nil:
-			return nil, fmt.Errorf("a token named %q %w", spec.Name, ErrExists)
-		case !errors.Is(err, ErrNotFound):
-			return nil, err
-		}
-		made = record{Token: token, value: value, valueMade: token.CreatedAt}
 		return []change{{after: &made}}, nil
 	})
 	if err != nil {
 		return Token{}, Value{}, err
 	}
-	return made.Token, value, nil
+	return token, made.value, nil
 }
 
 // Replace decides everything in spec anew; the value stays. An expiry that
 // equals the token's ExpirationDate keeps the token's expiry as it is. It fails
 // with an InvalidError or ErrNotFound.
 func (s *Store) Replace(spec Spec) (Token, error) {
-	var after record
+	var after Token
 	err := s.change(func(view view) ([]change, error) {
 		now := s.now()
 		before, err := view.record(spec.Name)
@@ -157,17 +155,17 @@ func (s *Store) Replace(spec Spec) (Token, error) {
 		if err != nil {
 			return nil, err
 		}
-		after = before
-		after.Token, err = before.replaced(spec, now)
+		after, err = before.replaced(spec, now)
 		if err != nil {
 			return nil, err
 		}
-		return []change{{before: &before, after: &after}}, nil
+		sealed := s.vault.seal(after, before.value, before.valueMade)
+		return []change{{before: &before, after: &sealed}}, nil
 	})
 	if err != nil {
 		return Token{}, err
 	}
-	return after.Token, nil
+	return after, nil
 }
 
 // Delete removes a token and gives it as it was. Its value stops working and

@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 )
 
 const keySize = 32 // bytes; AES-256 and HMAC-SHA-256
@@ -104,28 +105,29 @@ func (v *vault) hash(value Value) lookupHash {
 	return lookupHash(mac.Sum(nil))
 }
 
-// seal encodes a record, with the hash of its value, so that the value is
-// sealed and all the rest authenticated.
-func (v *vault) seal(r record, hash lookupHash) []byte {
-	encoded := must(encoding.Marshal(fieldsOf(r, hash)))
-	return encodeRecord(storedRecord{
+// seal makes the record of a token: its value sealed, all the rest authenticated.
+func (v *vault) seal(token Token, value Value, valueMade time.Time) record {
+	r := record{Token: token, value: value, valueMade: valueMade, hash: v.hash(value)}
+	encoded := must(encoding.Marshal(fieldsOf(r)))
+	r.sealed = encodeRecord(storedRecord{
 		Fields: encoded,
-		Sealed: v.aead.Seal(nil, nil, []byte(r.value.text), associatedData(r.Name, encoded)), //nolint:gosec // the AEAD draws the nonce
+		Sealed: v.aead.Seal(nil, nil, []byte(value.text), associatedData(token.Name, encoded)), //nolint:gosec // the AEAD draws the nonce
 	})
+	return r
 }
 
 // open is the reverse of seal. It fails with ErrCorrupt where a bit of the
 // record, or its name, is not as it was sealed.
-func (v *vault) open(name string, raw []byte) (record, lookupHash, error) {
+func (v *vault) open(name string, raw []byte) (record, error) {
 	stored, f, err := decodeRecord(raw)
 	if err != nil {
-		return record{}, lookupHash{}, fmt.Errorf("token %q: %w", name, err)
+		return record{}, fmt.Errorf("token %q: %w", name, err)
 	}
 	value, err := v.aead.Open(nil, nil, stored.Sealed, associatedData(name, stored.Fields))
 	if err != nil {
-		return record{}, lookupHash{}, fmt.Errorf("token %q: %w: the record does not match its seal", name, ErrCorrupt)
+		return record{}, fmt.Errorf("token %q: %w: the record does not match its seal", name, ErrCorrupt)
 	}
-	return f.record(name, Value{text: string(value)}), f.Hash, nil
+	return f.record(name, Value{text: string(value)}), nil
 }
 
 // associatedData binds a seal to the record's version, name and fields. The

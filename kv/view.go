@@ -29,14 +29,22 @@ func (v view) get(key []byte) ([]byte, error) {
 	return raw, nil
 }
 
+// has reports whether anything is stored under a key.
+func (v view) has(key []byte) (bool, error) {
+	_, err := v.txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // record is the token with a name.
 func (v view) record(name string) (record, error) {
 	raw, err := v.get(recordKey(name))
 	if err != nil {
 		return record{}, fmt.Errorf("a token named %q %w", name, err)
 	}
-	r, _, err := v.vault.open(name, raw)
-	return r, err
+	return v.vault.open(name, raw)
 }
 
 // lookup is the token that has a value. The index only leads to a record; the
@@ -54,11 +62,11 @@ func (v view) lookup(value Value) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	r, recorded, err := v.vault.open(string(name), raw)
+	r, err := v.vault.open(string(name), raw)
 	if err != nil {
 		return record{}, err
 	}
-	if !recorded.equal(hash) {
+	if !r.hash.equal(hash) {
 		return record{}, fmt.Errorf("%w: an index entry leads to %q, which has another value", ErrCorrupt, name)
 	}
 	return r, nil

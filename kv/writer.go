@@ -16,7 +16,7 @@ const (
 
 // A change is a record before and after: no before is a new one, no after a
 // deleted one. Every record that enters or leaves the store does so as a
-// change, through writer.enter.
+// change, through enter.
 type change struct {
 	before, after *record
 }
@@ -142,8 +142,8 @@ func (w *writer) waiting() *operation {
 	}
 }
 
-// decide runs an operation's decision and encodes the outcome, so that nothing
-// of an operation that fails is in the transaction. A panic in it is that
+// decide runs an operation's decision to its end before anything is written, so
+// that nothing of an operation that fails is in the transaction. A panic in it is that
 // operation's failure alone.
 func (w *writer) decide(g *group, op *operation) (writes []write, err error) {
 	defer func() {
@@ -157,26 +157,24 @@ func (w *writer) decide(g *group, op *operation) (writes []write, err error) {
 		return nil, err
 	}
 	for _, c := range changes {
-		writes = append(writes, w.enter(c)...)
+		writes = append(writes, enter(c)...)
 	}
 	return writes, nil
 }
 
 // enter is the door: it turns a changed record into what is to be written. The
 // index follows the record in the same transaction.
-func (w *writer) enter(c change) []write {
+func enter(c change) []write {
 	var writes []write
-	valueChanged := c.before == nil || c.after == nil || c.before.value != c.after.value
-	if c.before != nil && valueChanged {
-		writes = append(writes, write{key: indexKey(w.vault.hash(c.before.value))})
+	if c.before != nil && (c.after == nil || c.after.hash != c.before.hash) {
+		writes = append(writes, write{key: indexKey(c.before.hash)})
 	}
 	if c.after == nil {
 		return append(writes, write{key: recordKey(c.before.Name)})
 	}
-	hash := w.vault.hash(c.after.value)
-	writes = append(writes, write{recordKey(c.after.Name), w.vault.seal(*c.after, hash)})
-	if valueChanged {
-		writes = append(writes, write{indexKey(hash), []byte(c.after.Name)})
+	writes = append(writes, write{recordKey(c.after.Name), c.after.sealed})
+	if c.before == nil || c.after.hash != c.before.hash {
+		writes = append(writes, write{indexKey(c.after.hash), []byte(c.after.Name)})
 	}
 	return writes
 }
