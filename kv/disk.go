@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // reserve keeps some room on the disk free. Badger writes through mapped sparse
@@ -36,7 +38,107 @@ func freeBytes(dir string) (uint64, error) {
 	if err := syscall.Statfs(dir, &stat); err != nil {
 		return 0, err
 	}
-	return stat.Bavail * uint64(stat.Bsize), nil //nolint:gosec // a block size is positive
+	return stat.Bavail * uint64(stat.Frsize), nil //nolint:gosec // a size is positive
+}
+
+// checkMemory refuses to open or close a store where the disk has no room for
+// Badger to write out the logs of its memory, which it does at both.
+func (r reserve) checkMemory() error {
+	if r.min == 0 {
+		return nil
+	}
+	needed, err := r.memory()
+	if err != nil {
+		return err
+	}
+	free, err := r.free(r.dir)
+	if err != nil {
+		return err
+	}
+	if free < needed {
+		return fmt.Errorf("%s: %w: %d bytes are free, %d are needed to open or close the store", r.dir, ErrFull, free, needed)
+	}
+	return nil
+}
+
+// memory is about how many bytes that takes.
+func (r reserve) memory() (uint64, error) {
+	logs, err := filepath.Glob(filepath.Join(r.dir, "*.mem"))
+	if err != nil {
+		return 0, err
+	}
+	const other = 4 << 20 // a new log's first pages, the manifest, the lock
+	total := uint64(other)
+	for _, log := range logs {
+		var stat syscall.Stat_t
+		if err := syscall.Stat(log, &stat); err == nil { // else it was just written out
+			total += uint64(stat.Blocks) * 512 //nolint:gosec // a count is positive
+		}
+	}
+	return total, nil
+}
+
+// folder is the store's folder. Badger syncs its files, but not the folder's
+// entry for a new one, without which the file may be gone after a power cut.
+type folder struct {
+	path   string
+	synced time.Time // the folder's mtime when it was last synced
+}
+
+// sync syncs the folder where something was added since the last time. A file
+// system's clock is coarse, so a fresh change counts as news again and again.
+func (f *folder) sync() error {
+	info, err := os.Stat(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it was moved away; the open files are synced
+	}
+	if err != nil {
+		return err
+	}
+	if changed := info.ModTime(); changed.Equal(f.synced) && time.Since(changed) > 100*time.Millisecond {
+		return nil
+	}
+	f.synced = info.ModTime()
+	return syncFolder(f.path)
+}
+
+// makeFolder makes the store's folder durably, if it is missing.
+func makeFolder(path string) error {
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = folder.Close() }()
+	return folder.Sync()
+}
+
+// checkManifest refuses a folder that has a store's files but not their list:
+// Badger would take it for an empty one and delete them.
+func checkManifest(dir string) error {
+	for _, pattern := range []string{"*.sst", "*.mem", "*.vlog"} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		if len(files) == 0 {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(dir, "MANIFEST")); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w: its MANIFEST is missing", dir, ErrCorrupt)
+		}
+	}
+	return nil
 }
 
 // probeLock tells in our words whether another process holds the store: Badger
@@ -44,9 +146,6 @@ func freeBytes(dir string) (uint64, error) {
 // so that of two that start at once one may still get Badger's own error.
 func probeLock(dir string) error {
 	folder, err := os.Open(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,8 @@
 //
 // One process at a time holds a store ([ErrLocked]). Whoever can write the
 // folder can remove records, or put back an older copy of one; only a copy kept
-// elsewhere shows that. Times are whole milliseconds; finer parts are cut off.
+// elsewhere shows that. A table that rots while the process runs is found at the
+// next Open. Times are whole milliseconds; finer parts are cut off.
 //
 // DESIGN.md says what is on disk and why.
 package kv

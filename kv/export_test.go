@@ -24,6 +24,30 @@ func (s *Store) CreateAll(specs []Spec) error {
 	})
 }
 
+// SyncsWrites reports whether Badger is told to sync, which no test that only
+// kills a process can tell: the kernel keeps what was written.
+func SyncsWrites() bool { return badgerOptions(Options{}).SyncWrites }
+
+// Gate has the writer wait until it is opened.
+func (s *Store) Gate() (open func()) {
+	entered, opened := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = s.change(func(view) ([]change, error) {
+			close(entered)
+			<-opened
+			return nil, nil
+		})
+	}()
+	<-entered
+	return func() { close(opened) }
+}
+
+// MaxWaiting is the length of the queue.
+const MaxWaiting = maxWaiting
+
+// Waiting is how many changes are in the queue.
+func (s *Store) Waiting() int { return len(s.writer.queue) }
+
 // Panic has a change panic in the writer.
 func (s *Store) Panic() error {
 	return s.change(func(view) ([]change, error) { panic("on purpose") })

@@ -1,6 +1,8 @@
 package kv
 
 import (
+	"fmt"
+
 	"github.com/dgraph-io/badger/v4"
 )
 
@@ -21,7 +23,10 @@ type group struct {
 
 	operations []*operation
 	refusals   []error // beside operations: why one was refused, or nil
-	err        error   // Badger refused an entry; the group must not be committed
+
+	// failure is what Badger has against an entry that should fit. Half an
+	// operation must not be committed.
+	failure error
 }
 
 // entryOverhead is what Badger reckons for an entry beside its key and value.
@@ -61,17 +66,10 @@ func (g *group) add(op *operation, writes []write, refusal error) {
 			err = g.txn.Set(w.key, w.value)
 		}
 		if err != nil {
-			g.err = err
+			g.failure = fmt.Errorf("nothing was changed: %w", err)
 		}
 	}
 }
 
-// commit syncs the group to disk as one transaction. It ends the transaction
-// either way.
-func (g *group) commit() error {
-	defer g.txn.Discard()
-	if g.err != nil {
-		return g.err
-	}
-	return g.txn.Commit()
-}
+// commit syncs the group to disk as one transaction.
+func (g *group) commit() error { return g.txn.Commit() }

@@ -135,7 +135,7 @@ func (m *model) check(r *rapid.T) {
 		got, err = m.store.Lookup(m.values[name])
 		expectError(r, err, nil)
 		expectEqual(r, want, got)
-		if value, err := m.store.Value(name); err != nil || value != m.values[name] {
+		if value, err := m.store.Value(name); err != nil || !value.Equal(m.values[name]) {
 			r.Fatalf("the value of %q is another one (%v)", name, err)
 		}
 	}

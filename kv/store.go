@@ -26,8 +26,8 @@ type Store struct {
 }
 
 // Open opens a store, or makes one where the folder is empty or missing. It
-// fails with ErrLocked, ErrWrongKey, ErrNewerSchema or ErrCorrupt, or with what
-// the file system said.
+// reads all of it once, to find damage. It fails with ErrLocked, ErrWrongKey,
+// ErrNewerSchema, ErrCorrupt or ErrFull, or with what the file system said.
 func Open(o Options) (*Store, error) {
 	o.TokenPrefix = cmp.Or(o.TokenPrefix, "tkd")
 	if err := CheckPrefix(o.TokenPrefix); err != nil {
@@ -45,10 +45,20 @@ func Open(o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	if err := probeLock(o.Dir); err != nil {
+	reserve := reserve{dir: o.Dir, min: o.MinFreeBytes, free: o.FreeBytes}
+	if err := makeFolder(o.Dir); err != nil {
 		return nil, err
 	}
-	db, err := badger.Open(badgerOptions(o))
+	for _, check := range []func() error{
+		func() error { return probeLock(o.Dir) },
+		func() error { return checkManifest(o.Dir) },
+		reserve.checkMemory,
+	} {
+		if err := check(); err != nil {
+			return nil, err
+		}
+	}
+	db, err := openDatabase(o)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", o.Dir, err)
 	}
@@ -62,8 +72,34 @@ func Open(o Options) (*Store, error) {
 		prefix: o.TokenPrefix,
 		now:    o.Now,
 	}
-	s.writer = startWriter(db, vault, reserve{dir: o.Dir, min: o.MinFreeBytes, free: o.FreeBytes}, o.Log)
+	s.writer = startWriter(db, vault, reserve, o.Log)
 	return s, nil
+}
+
+// openDatabase opens Badger and reads all its tables once. Its reads take a
+// block with a wrong checksum for the end of what is there, so that damage must
+// be found before anything is read: a list would come back short, and an older
+// state of a record would show again.
+func openDatabase(o Options) (*badger.DB, error) {
+	db, err := badger.Open(badgerOptions(o))
+	if err != nil {
+		return nil, err
+	}
+	if err := verifyTables(db); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrCorrupt, err), db.Close())
+	}
+	return db, nil
+}
+
+// verifyTables recovers, since Badger's own error for a block that it cannot
+// read asks the block where it is, and there is none.
+func verifyTables(db *badger.DB) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.New("a table has a block that cannot be read")
+		}
+	}()
+	return db.VerifyChecksum()
 }
 
 // Close waits for the operations under way and closes the store. Operations
@@ -83,9 +119,13 @@ func (s *Store) Close() error {
 	return s.closeDatabase()
 }
 
-// closeDatabase bounds the time that Badger takes: its Close tries to write out
-// its memory for as long as the disk refuses.
+// closeDatabase writes out Badger's memory. It leaves that to the next Open
+// where the disk lacks the room, and bounds the time: Badger tries for as long
+// as the disk refuses.
 func (s *Store) closeDatabase() error {
+	if err := s.writer.reserve.checkMemory(); err != nil {
+		return fmt.Errorf("the store is left as after a crash: %w", err)
+	}
 	patience := 30 * time.Second
 	if s.writer.failed.Load() {
 		patience = time.Second

@@ -26,6 +26,9 @@ func unlock(db *badger.DB, keys []MasterKey, log *slog.Logger) (*vault, error) {
 	if schema > schemaVersion {
 		return nil, fmt.Errorf("%w (schema %d; this one knows %d)", ErrNewerSchema, schema, schemaVersion)
 	}
+	if !isWrapped(wrapped) {
+		return nil, fmt.Errorf("%w: its data key is not readable", ErrCorrupt)
+	}
 	for i, key := range keys {
 		dataKey, ok := key.unwrap(wrapped)
 		if !ok {

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"crypto/rand"
+	"crypto/subtle"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -11,14 +12,27 @@ import (
 )
 
 // Value is a token's secret, or what somebody presents as one. It does not show
-// itself: fmt, slog and JSON all print a placeholder. Reveal gives the text.
+// itself: fmt, slog and JSON print a placeholder or, where the value is in a
+// field that they cannot see into, an address. Reveal gives the text.
 type Value struct {
 	redacted
-	text string
+	text *string // a pointer, since fmt ignores methods in unexported fields
 }
 
+func newValue(text string) Value { return Value{text: &text} }
+
 // Reveal is the secret itself, for the one place that must send it.
-func (v Value) Reveal() string { return v.text }
+func (v Value) Reveal() string {
+	if v.text == nil {
+		return ""
+	}
+	return *v.text
+}
+
+// Equal compares two values in constant time.
+func (v Value) Equal(other Value) bool {
+	return subtle.ConstantTimeCompare([]byte(v.Reveal()), []byte(other.Reveal())) == 1
+}
 
 const (
 	randomLength   = 43 // base62 digits that hold 256 bits
@@ -38,7 +52,7 @@ func NewValue(prefix string) Value {
 
 func formatValue(prefix string, random [32]byte) Value {
 	digits := base62(new(big.Int).SetBytes(random[:]), randomLength)
-	return Value{text: prefix + "_" + digits + checksum(digits)}
+	return newValue(prefix + "_" + digits + checksum(digits))
 }
 
 // ParseValue takes what somebody presents as a value: 16 to 512 visible ASCII
@@ -53,14 +67,14 @@ func ParseValue(text string) (Value, error) {
 			return Value{}, &InvalidError{Field: "token", Reason: "contains a character that is not visible ASCII"}
 		}
 	}
-	return Value{text: text}, nil
+	return newValue(text), nil
 }
 
 // HasTypo reports whether the value has the shape that NewValue gives but the
 // wrong checksum. It proves nothing to a server, which looks every value up: an
 // imported one may have any shape.
 func (v Value) HasTypo() bool {
-	prefix, rest, found := strings.Cut(v.text, "_")
+	prefix, rest, found := strings.Cut(v.Reveal(), "_")
 	if !found || CheckPrefix(prefix) != nil || len(rest) != randomLength+checksumLength || strings.Trim(rest, alphabet) != "" {
 		return false
 	}

@@ -1,6 +1,7 @@
 package kv_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -108,7 +109,9 @@ func TestParseValue(t *testing.T) {
 func TestSecretsDoNotShow(t *testing.T) {
 	value := kv.NewValue("tkd")
 	key := kv.NewMasterKey()
-	secrets := []string{value.Reveal(), key.Encode()}
+	raw, err := base64.StdEncoding.DecodeString(key.Encode())
+	do(t, err)
+	secrets := []string{value.Reveal(), key.Encode(), string(raw), strings.Trim(fmt.Sprint(raw), "[]")}
 
 	var printed strings.Builder
 	// (%p alone does not ask a Formatter; go vet refuses it on a struct.)
@@ -118,6 +121,12 @@ func TestSecretsDoNotShow(t *testing.T) {
 	log := slog.New(slog.NewJSONHandler(&printed, nil))
 	log.Info("m", "value", value, "key", key)
 	log.Info("m", "nested", struct{ V kv.Value }{value})
+	type hidden struct {
+		v    kv.Value
+		keys []kv.MasterKey
+	}
+	fmt.Fprintf(&printed, "%v %+v %#v %x\n", hidden{value, []kv.MasterKey{key}}, hidden{v: value}, &hidden{v: value}, hidden{keys: []kv.MasterKey{key}})
+	slog.New(slog.NewTextHandler(&printed, nil)).Info("m", "hidden", hidden{value, []kv.MasterKey{key}})
 	encoded, err := json.Marshal(map[string]any{"value": value, "key": key})
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +170,7 @@ func TestParseMasterKeys(t *testing.T) {
 			continue
 		}
 		for i := range got {
-			if got[i] != c.want[i] {
+			if got[i].Encode() != c.want[i].Encode() {
 				t.Errorf("%s: key %d differs", c.name, i)
 			}
 		}

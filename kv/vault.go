@@ -21,12 +21,12 @@ const keySize = 32 // bytes; AES-256 and HMAC-SHA-256
 // like a Value, does not show itself.
 type MasterKey struct {
 	redacted
-	bytes [keySize]byte
+	bytes *[keySize]byte
 }
 
 // NewMasterKey makes a random key.
 func NewMasterKey() MasterKey {
-	var key MasterKey
+	key := MasterKey{bytes: new([keySize]byte)}
 	rand.Read(key.bytes[:])
 	return key
 }
@@ -49,7 +49,7 @@ func ParseMasterKeys(file []byte) ([]MasterKey, error) {
 		if err != nil || len(decoded) != keySize {
 			return nil, fmt.Errorf("line %d is not a key: base64 of %d bytes is expected", number, keySize)
 		}
-		keys = append(keys, MasterKey{bytes: [keySize]byte(decoded)})
+		keys = append(keys, MasterKey{bytes: (*[keySize]byte)(decoded)})
 	}
 	if len(keys) == 0 {
 		return nil, errors.New("it holds no key")
@@ -67,11 +67,14 @@ func (k MasterKey) wrap(dataKey []byte) []byte {
 	return newAEAD(k.bytes[:]).Seal([]byte{wrapVersion}, nil, dataKey, []byte(wrapContext)) //nolint:gosec // the AEAD draws the nonce
 }
 
+// isWrapped reports whether bytes have the form of a data key that was sealed.
+func isWrapped(wrapped []byte) bool {
+	const nonce, tag = 12, 16
+	return len(wrapped) == 1+nonce+keySize+tag && wrapped[0] == wrapVersion
+}
+
 // unwrap is the reverse of wrap; ok is false where this is not the key.
 func (k MasterKey) unwrap(wrapped []byte) (dataKey []byte, ok bool) {
-	if len(wrapped) == 0 || wrapped[0] != wrapVersion {
-		return nil, false
-	}
 	dataKey, err := newAEAD(k.bytes[:]).Open(nil, nil, wrapped[1:], []byte(wrapContext))
 	return dataKey, err == nil && len(dataKey) == keySize
 }
@@ -101,7 +104,7 @@ func newAEAD(key []byte) cipher.AEAD {
 
 func (v *vault) hash(value Value) lookupHash {
 	mac := hmac.New(sha256.New, v.lookupKey)
-	mac.Write([]byte(value.text))
+	mac.Write([]byte(value.Reveal()))
 	return lookupHash(mac.Sum(nil))
 }
 
@@ -111,7 +114,7 @@ func (v *vault) seal(token Token, value Value, valueMade time.Time) record {
 	encoded := must(encoding.Marshal(fieldsOf(r)))
 	r.sealed = encodeRecord(storedRecord{
 		Fields: encoded,
-		Sealed: v.aead.Seal(nil, nil, []byte(value.text), associatedData(token.Name, encoded)), //nolint:gosec // the AEAD draws the nonce
+		Sealed: v.aead.Seal(nil, nil, []byte(value.Reveal()), associatedData(token.Name, encoded)), //nolint:gosec // the AEAD draws the nonce
 	})
 	return r
 }
@@ -127,7 +130,7 @@ func (v *vault) open(name string, raw []byte) (record, error) {
 	if err != nil {
 		return record{}, fmt.Errorf("token %q: %w: the record does not match its seal", name, ErrCorrupt)
 	}
-	return f.record(name, Value{text: string(value)}), nil
+	return f.record(name, newValue(string(value))), nil
 }
 
 // associatedData binds a seal to the record's version, name and fields. The

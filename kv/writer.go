@@ -45,6 +45,7 @@ type writer struct {
 	db      *badger.DB
 	vault   *vault
 	reserve reserve
+	folder  *folder
 	log     *slog.Logger
 
 	queue   chan *operation
@@ -54,7 +55,7 @@ type writer struct {
 
 func startWriter(db *badger.DB, vault *vault, reserve reserve, log *slog.Logger) *writer {
 	w := &writer{
-		db: db, vault: vault, reserve: reserve, log: log,
+		db: db, vault: vault, reserve: reserve, folder: &folder{path: reserve.dir}, log: log,
 		queue:   make(chan *operation, maxWaiting),
 		stopped: make(chan struct{}),
 	}
@@ -112,13 +113,17 @@ func (w *writer) run() {
 	}
 }
 
-// commitGroup carries out an operation and those that wait behind it.
+// commitGroup carries out an operation and those that wait behind it. What was
+// decided on the state of a group whose commit failed is not carried out.
 func (w *writer) commitGroup(op *operation) {
 	g := newGroup(w.db)
 	for taken := 1; op != nil; taken++ {
 		writes, err := w.decide(g, op)
 		if !g.fits(writes) {
-			w.commit(g)
+			if failure := w.commit(g); failure != nil {
+				op.finish(failure)
+				return
+			}
 			g = newGroup(w.db)
 		}
 		if !g.fits(writes) {
@@ -130,7 +135,7 @@ func (w *writer) commitGroup(op *operation) {
 			op = w.waiting()
 		}
 	}
-	w.commit(g)
+	_ = w.commit(g) // its operations are told
 }
 
 func (w *writer) waiting() *operation {
@@ -179,13 +184,13 @@ func enter(c change) []write {
 	return writes
 }
 
-// commit makes a group durable and answers its operations.
-func (w *writer) commit(g *group) {
-	err := g.commit()
-	if err != nil {
-		w.failed.Store(true)
-		w.log.Error("a commit failed; no changes are taken until a restart", "err", err)
-		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+// commit makes a group durable and answers its operations. It gives the error
+// of a commit that failed.
+func (w *writer) commit(g *group) error {
+	defer g.txn.Discard()
+	err := g.failure
+	if err == nil {
+		err = w.sync(g)
 	}
 	for i, op := range g.operations {
 		if err != nil {
@@ -194,4 +199,20 @@ func (w *writer) commit(g *group) {
 			op.finish(g.refusals[i])
 		}
 	}
+	return err
+}
+
+// sync commits a group and makes sure that it is on disk. Failing, it ends all
+// changes.
+func (w *writer) sync(g *group) error {
+	err := g.commit()
+	if err == nil {
+		err = w.folder.sync()
+	}
+	if err == nil {
+		return nil
+	}
+	w.failed.Store(true)
+	w.log.Error("a commit failed; no changes are taken until a restart", "err", err)
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
