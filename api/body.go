@@ -58,8 +58,8 @@ func wanted(t reflect.Type) string {
 		return "a string"
 	case t == reflect.TypeFor[bool]():
 		return "true or false"
-	case t == reflect.TypeFor[wholeNumber]():
-		return "a whole number"
+	case t == reflect.TypeFor[wholeNumber](), t == reflect.TypeFor[*wholeNumber]():
+		return "a whole number of milliseconds"
 	}
 	return "of another type"
 }

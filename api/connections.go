@@ -1,10 +1,14 @@
 package api
 
 import (
+	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"tokend/metrics"
@@ -13,9 +17,11 @@ import (
 // connections knows every open connection of all listeners: to limit their
 // number, to give each write its own deadline, and to close them.
 type connections struct {
-	max     int
-	write   time.Duration
-	metrics *metrics.Metrics
+	max       int
+	write     time.Duration
+	metrics   *metrics.Metrics
+	log       *slog.Logger
+	lingering chan struct{}
 
 	mu   sync.Mutex
 	open map[*connection]struct{}
@@ -28,23 +34,53 @@ type listener struct {
 	connections *connections
 }
 
-// Accept gives the next connection within the limit. One beyond it is told so
-// and closed: fasthttp's own answer says nothing of when to come again.
+// Accept gives the next connection within the limit. It outlives a shortage of
+// file descriptors or memory, which fasthttp would take for the listener's end.
 func (l *listener) Accept() (net.Conn, error) {
+	var wait time.Duration
 	for {
 		accepted, err := l.Listener.Accept()
-		if err != nil {
+		switch {
+		case isShortage(err):
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			l.connections.log.Error("no connection can be accepted", "err", err, "next_try", wait)
+			time.Sleep(wait)
+			continue
+		case err != nil:
 			return nil, err
 		}
+		wait = 0
 		if c := l.connections.add(accepted); c != nil {
 			return c, nil
 		}
-		l.connections.metrics.RefusedConnections.Inc()
-		_ = accepted.SetWriteDeadline(time.Now().Add(time.Second)) // it fits the socket's buffer
-		_, _ = io.WriteString(accepted, tooManyConnections)
+		l.connections.refuse(accepted)
+	}
+}
+
+func isShortage(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
+		errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
+}
+
+// refuse tells a connection beyond the limit so: fasthttp's own answer says
+// nothing of when to come again. The answer fits the socket's buffer.
+func (cs *connections) refuse(accepted net.Conn) {
+	cs.metrics.RefusedConnections.Inc()
+	_ = accepted.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = io.WriteString(accepted, tooManyConnections)
+	select {
+	case cs.lingering <- struct{}{}:
+		go func() {
+			closeGently(accepted)
+			<-cs.lingering
+		}()
+	default: // too many at once to be gentle
 		_ = accepted.Close()
 	}
 }
+
+// maxLingering is how many refused connections may be read to their end at once.
+const maxLingering = 64
 
 const tooManyConnections = "HTTP/1.1 503 Service Unavailable\r\n" +
 	"Connection: close\r\nRetry-After: 1\r\nCache-Control: no-store\r\n" +
@@ -57,6 +93,11 @@ func (cs *connections) add(accepted net.Conn) *connection {
 	if len(cs.open) >= cs.max {
 		return nil
 	}
+	if tcp, ok := accepted.(*net.TCPConn); ok {
+		// A write then waits for tens of kilobytes to be read, not for megabytes,
+		// and its deadline means that the client does not read.
+		_ = tcp.SetWriteBuffer(sendBuffer)
+	}
 	c := &connection{Conn: accepted, connections: cs}
 	if cs.open == nil {
 		cs.open = map[*connection]struct{}{}
@@ -66,6 +107,8 @@ func (cs *connections) add(accepted net.Conn) *connection {
 	return c
 }
 
+const sendBuffer = 64 << 10
+
 func (cs *connections) remove(c *connection) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -73,6 +116,18 @@ func (cs *connections) remove(c *connection) {
 		delete(cs.open, c)
 		cs.metrics.Connections.Dec()
 	}
+}
+
+// wait waits until the last connection has been served.
+func (cs *connections) wait(ctx context.Context) error {
+	for cs.count() > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // count is the number of connections that are open or still being served.
@@ -125,14 +180,23 @@ func (c *connection) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Close lets a client that was refused in the middle of its request read the
-// refusal: closing a socket with unread bytes makes the kernel reset it, and
-// the answer may be lost on the way.
+// Close closes the connection, gently where the client may still be sending.
 func (c *connection) Close() error {
 	defer c.connections.remove(c)
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.linger && half.CloseWrite() == nil {
-		_ = c.SetReadDeadline(time.Now().Add(time.Second))
-		_, _ = io.CopyN(io.Discard, c.Conn, 1<<20)
+	if c.linger {
+		closeGently(c.Conn)
+		return nil
 	}
 	return c.Conn.Close()
+}
+
+// closeGently lets a client that was refused in the middle of its request read
+// the refusal: closing a socket with unread bytes makes the kernel reset it, and
+// the answer may be lost on the way.
+func closeGently(c net.Conn) {
+	if half, ok := c.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_ = c.SetReadDeadline(time.Now().Add(time.Second))
+		_, _ = io.CopyN(io.Discard, c, 1<<20)
+	}
+	_ = c.Close()
 }

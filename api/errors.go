@@ -1,8 +1,10 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"net"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -59,7 +61,11 @@ func methodNotAllowed(allow string) *problem {
 // invalidField is a field or parameter that is not what it must be. The reason
 // follows the field's name.
 func invalidField(code, field, reason string) *problem {
-	return &problem{status: 400, code: code, detail: field + " " + reason, field: field}
+	const longest = 128 // of what a client made up
+	if len(field) > longest {
+		field = strings.ToValidUTF8(field[:longest], "") + "…"
+	}
+	return &problem{status: 400, code: code, detail: cmp.Or(field, `""`) + " " + reason, field: cmp.Or(field, `""`)}
 }
 
 func invalidBody(field, reason string) *problem  { return invalidField("invalid_body", field, reason) }

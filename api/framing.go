@@ -30,12 +30,13 @@ func checkTarget(h *fasthttp.RequestHeader) error {
 	if target[0] == '/' || len(target) == 1 { // "*" is only let through for OPTIONS
 		return nil
 	}
-	_, rest, _ := bytes.Cut(target, []byte("://"))
+	scheme, rest, _ := bytes.Cut(target, []byte("://"))
 	authority := rest
 	if end := bytes.IndexAny(rest, "/?"); end >= 0 {
 		authority = rest[:end]
 	}
-	if len(authority) == 0 || !bytes.EqualFold(authority, h.Host()) {
+	isHTTP := bytes.EqualFold(scheme, []byte("http")) || bytes.EqualFold(scheme, []byte("https"))
+	if !isHTTP || len(authority) == 0 || !bytes.EqualFold(authority, h.Host()) {
 		return badRequest("the request target is not for the host in the Host header")
 	}
 	return nil
@@ -57,6 +58,8 @@ func checkHeaderLines(lines []byte) error {
 		case len(line) == 0:
 		case line[0] == ' ' || line[0] == '\t':
 			return badRequest("a header is folded over two lines")
+		case hasSpaceInName(line):
+			return badRequest("a header's name has a space in it")
 		case line[0]|0x20 == 'c' && isHeader(line, "content-length"):
 			length = true
 		case line[0]|0x20 == 't' && isHeader(line, "transfer-encoding"):
@@ -70,6 +73,12 @@ func checkHeaderLines(lines []byte) error {
 		return badRequest("Content-Length and Transfer-Encoding exclude each other")
 	}
 	return nil
+}
+
+// hasSpaceInName finds what fasthttp lets through although it is no token.
+func hasSpaceInName(line []byte) bool {
+	space := bytes.IndexByte(line, ' ')
+	return space >= 0 && space < bytes.IndexByte(line, ':')
 }
 
 func isHeader(line []byte, name string) bool {

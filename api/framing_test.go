@@ -72,6 +72,7 @@ func TestFraming(t *testing.T) {
 		{"a first header that begins with a space", "GET /_/token HTTP/1.1\r\n " + host + auth + "\r\n", 400, "bad_request"},
 		{"a header without a colon", "GET /_/token HTTP/1.1\r\n" + host + "Authorization Bearer " + adminToken + "\r\n\r\n", 400, "bad_request"},
 		{"a header without a name", "GET /_/token HTTP/1.1\r\n" + host + ": x\r\n" + auth + "\r\n", 400, "bad_request"},
+		{"a space in a header's name", "GET /_/token HTTP/1.1\r\n" + host + "X A: b\r\n" + auth + "\r\n", 400, "bad_request"},
 		{"NUL in a header", "GET /_/token HTTP/1.1\r\n" + host + "X-A: a\x00b\r\n" + auth + "\r\n", 400, "bad_request"},
 		{"CR in a header", "GET /_/token HTTP/1.1\r\n" + host + "X-A: a\rb\r\n" + auth + "\r\n", 400, "bad_request"},
 
@@ -82,6 +83,7 @@ func TestFraming(t *testing.T) {
 		{"a target with a control character", "GET /_/token\x01 HTTP/1.1\r\n" + host + auth + "\r\n", 400, "bad_request"},
 		{"a target with a fragment", "GET /_/token#x HTTP/1.1\r\n" + host + auth + "\r\n", 400, "bad_request"},
 		{"an absolute target for another host", "GET http://elsewhere/_/token HTTP/1.1\r\n" + host + auth + "\r\n", 400, "bad_request"},
+		{"an absolute target of another scheme", "GET ftp://localhost/_/token HTTP/1.1\r\n" + host + auth + "\r\n", 400, "bad_request"},
 		{"an absolute target without a host", "GET http:///_/token HTTP/1.1\r\n" + host + auth + "\r\n", 400, "bad_request"},
 		{"an absolute target with a user", "GET http://localhost@elsewhere/_/token HTTP/1.1\r\n" + host + auth + "\r\n", 400, "bad_request"},
 		{"an asterisk for GET", "GET * HTTP/1.1\r\n" + host + auth + "\r\n", 400, "bad_request"},

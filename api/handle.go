@@ -17,8 +17,8 @@ func (s *Server) adapt(rt route) fasthttp.RequestHandler {
 		defer s.Metrics.InFlight.Dec()
 		start := time.Now()
 		r := &request{ctx: ctx, id: requestID(&ctx.Request.Header)}
-		r.lingerWhileUnread(true)
 		s.respond(r, rt)
+		r.closeIfUnread()
 		observe(ctx, time.Since(start))
 	}
 }

@@ -55,7 +55,7 @@ type server struct {
 }
 
 // newServer starts a server. Each adjustment may change its store, its
-// configuration, or the server itself before it serves.
+// configuration, its listener, or the server itself before it serves.
 func newServer(t *testing.T, adjust ...any) *server {
 	t.Helper()
 	s := &server{t: t, log: &logBuffer{}, client: &http.Client{Transport: &http.Transport{}}}
@@ -95,6 +95,11 @@ func newServer(t *testing.T, adjust ...any) *server {
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	do(t, err)
+	for _, a := range adjust {
+		if f, ok := a.(func(net.Listener) net.Listener); ok {
+			l = f(l)
+		}
+	}
 	s.address = l.Addr().String()
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()

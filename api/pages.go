@@ -19,6 +19,8 @@ const (
 
 func (s *state) set(v int32) { s.v.Store(v) }
 
+func (s *state) is(v int32) bool { return s.v.Load() == v }
+
 type readiness struct {
 	Status   string `json:"status"`
 	Writable bool   `json:"writable"`

@@ -21,6 +21,7 @@ func TestReadyz(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newServer(t)
 			c.fail(s)
+			defer s.free.Store(1 << 40)
 			a := s.askAs("", "GET", "/readyz", "")
 			if a.status != c.status || strings.TrimSpace(a.body) != c.want {
 				t.Errorf("%d %s", a.status, a.body)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/valyala/fasthttp"
 )
 
@@ -104,7 +105,7 @@ func (r *request) addHeaders() {
 }
 
 func (r *request) writeJSON(kind string, v any) {
-	encoded, err := json.Marshal(v)
+	encoded, err := json.Marshal(v, jsontext.AllowInvalidUTF8(true)) // an error must never fail
 	if err != nil {
 		panic(err) // the views always encode
 	}

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/valyala/fasthttp"
@@ -16,7 +17,9 @@ type request struct {
 	id    string
 	admin Admin // who asks, behind a route that needs an admin
 	query url.Values
-	body  []byte
+
+	body     []byte
+	bodyRead bool // to its end
 }
 
 // readBody takes the body. It is called once the request is allowed to have
@@ -39,15 +42,23 @@ func (r *request) readBody(limit int) error {
 	case len(body) < announced: // fasthttp takes a connection that ends for the body's end
 		return badRequest("the body is shorter than its Content-Length")
 	}
-	r.body = body
-	r.lingerWhileUnread(false)
+	r.body, r.bodyRead = body, true
 	return nil
 }
 
-// lingerWhileUnread notes whether the client may still be sending a body, which
-// its connection must then let it do for a moment if it is to read the answer.
-func (r *request) lingerWhileUnread(unread bool) {
-	r.connection().linger = unread && r.ctx.RequestBodyStream() != nil
+// closeIfUnread closes the connection of a request whose body is left unread
+// and not small: fasthttp reads over a small one to the next request. A client
+// that is still sending must be let to, for a moment, if it is to read the
+// answer.
+func (r *request) closeIfUnread() {
+	if r.bodyRead || r.ctx.RequestBodyStream() == nil {
+		return
+	}
+	announced := r.ctx.Request.Header.ContentLength()
+	if announced == chunked || announced > maxBodyBytes {
+		r.ctx.Response.SetConnectionClose()
+	}
+	r.connection().linger = r.ctx.Response.ConnectionClose()
 }
 
 func (r *request) connection() *connection { return r.ctx.Conn().(*connection) }
@@ -87,6 +98,8 @@ func (r *request) parseQuery(known []string) error {
 	}
 	for name, values := range query {
 		switch {
+		case !utf8.ValidString(name):
+			return invalidQuery("query", "is not valid UTF-8")
 		case !slices.Contains(known, name):
 			return invalidQuery(name, "is not a parameter here"+allowedHere(known))
 		case len(values) > 1:

@@ -8,8 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -94,16 +97,28 @@ func TestUnexpectedFailure(t *testing.T) {
 }
 
 func TestTimeouts(t *testing.T) {
-	short := func(c *api.Config) {
-		c.Timeouts = api.Timeouts{Header: 300 * time.Millisecond, Body: 300 * time.Millisecond, Write: 300 * time.Millisecond, Idle: 300 * time.Millisecond}
-	}
-	s := newServer(t, short)
-	for _, c := range []struct{ name, request, want string }{
-		{"half a header is 408", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + adminToken, "HTTP/1.1 408 "},
-		{"half a body is 408", "POST /_/token HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + adminToken + "\r\nContent-Length: 100\r\n\r\n{", "HTTP/1.1 408 "},
-		{"an idle connection is closed", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 "},
+	const short, long = 300 * time.Millisecond, time.Minute
+	all := api.Timeouts{Header: long, Body: long, Write: long, Idle: long}
+	for _, c := range []struct {
+		name    string
+		shorten func(*api.Timeouts)
+		request string
+		want    string
+	}{
+		{"half a header is 408", func(t *api.Timeouts) { t.Header = short },
+			"GET /healthz HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + adminToken, "HTTP/1.1 408 "},
+		{"half a body is 408", func(t *api.Timeouts) { t.Body = short },
+			"POST /_/token HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + adminToken + "\r\nContent-Length: 100\r\n\r\n{", "HTTP/1.1 408 "},
+		{"half a body in chunks is 408", func(t *api.Timeouts) { t.Body = short },
+			"POST /_/token HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + adminToken + "\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n{", "HTTP/1.1 408 "},
+		{"an idle connection is closed", func(t *api.Timeouts) { t.Idle = short },
+			"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			s := newServer(t, func(config *api.Config) {
+				config.Timeouts = all
+				c.shorten(&config.Timeouts)
+			})
 			begin := time.Now()
 			got := s.raw(c.request)
 			if !strings.HasPrefix(got, c.want) || strings.Count(got, "HTTP/1.1") != 1 {
@@ -114,43 +129,108 @@ func TestTimeouts(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a reader that does not read is cut off", func(t *testing.T) {
-		for i := range 2000 {
-			if _, _, err := s.store.Create(kv.Spec{Name: fmt.Sprintf("%0100d", i)}); err != nil {
-				t.Fatal(err)
-			}
+}
+
+// The time-out for writing is for progress, not for the whole answer.
+func TestSlowReaders(t *testing.T) {
+	const patience, tokens = 300 * time.Millisecond, 10_000
+	s := newServer(t, func(c *api.Config) { c.Timeouts.Write = patience }, func(store *kvtest.Store) {
+		var wg sync.WaitGroup
+		for client := range 50 {
+			wg.Go(func() {
+				for i := range tokens / 50 {
+					if _, _, err := store.Create(kv.Spec{Name: fmt.Sprintf("%0100d", client*tokens+i)}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
 		}
+		wg.Wait()
+	})
+	list := "GET /_/token HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + adminToken + "\r\nConnection: close\r\n\r\n"
+	open := func(t *testing.T) net.Conn {
 		c, err := net.Dial("tcp", s.address)
 		do(t, err)
-		defer func() { _ = c.Close() }()
-		do(t, c.(*net.TCPConn).SetReadBuffer(4096))
-		// Several lists at once fill every buffer on the way.
-		_, err = io.WriteString(c, strings.Repeat("GET /_/token HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+adminToken+"\r\n\r\n", 50))
+		do(t, c.(*net.TCPConn).SetReadBuffer(64<<10)) // else the list may fit it
+		_, err = io.WriteString(c, list)
 		do(t, err)
+		return c
+	}
+	t.Run("one that does not read is cut off", func(t *testing.T) {
+		c := open(t)
+		defer func() { _ = c.Close() }()
 		for s.Connections() > 0 {
 			time.Sleep(10 * time.Millisecond) // the test's own time-out bounds it
 		}
 	})
-	t.Run("a slow reader that reads is not", func(t *testing.T) {
-		c, err := net.Dial("tcp", s.address)
-		do(t, err)
+	t.Run("one that reads slowly gets it all", func(t *testing.T) {
+		c := open(t)
 		defer func() { _ = c.Close() }()
-		_, err = io.WriteString(c, "GET /_/token HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+adminToken+"\r\nConnection: close\r\n\r\n")
-		do(t, err)
-		begin, piece, total := time.Now(), make([]byte, 64<<10), 0
+		begin, piece, total := time.Now(), make([]byte, 32<<10), 0
 		for {
-			n, err := c.Read(piece)
+			n, err := io.ReadFull(c, piece)
 			total += n
-			if errors.Is(err, io.EOF) {
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 				break
 			}
 			do(t, err)
-			time.Sleep(100 * time.Millisecond) // slower than one time-out for the whole
+			time.Sleep(15 * time.Millisecond)
 		}
-		if total < 2000*200 {
-			t.Errorf("%d bytes after %v", total, time.Since(begin))
+		if took := time.Since(begin); took < 3*patience {
+			t.Errorf("read in %v, which shows nothing", took)
+		}
+		if total < tokens*250 {
+			t.Errorf("%d bytes", total)
 		}
 	})
+}
+
+// A client that is refused while it is still sending reads the refusal.
+func TestRefusalIsRead(t *testing.T) {
+	s := newServer(t)
+	body := longString(1 << 20)
+	for name, request := range map[string]string{
+		"announced": fmt.Sprintf("POST /_/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(body), body),
+		"in chunks": fmt.Sprintf("POST /_/token HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body),
+	} {
+		for range 20 {
+			got := s.raw(request)
+			if !strings.HasPrefix(got, "HTTP/1.1 401 ") || !strings.HasSuffix(got, "}\n") {
+				t.Errorf("%s: got %.300q", name, got)
+			}
+		}
+	}
+	t.Run("and a small body leaves the connection fit for the next request", func(t *testing.T) {
+		got := s.raw("POST /_/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nGET /GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		if !strings.HasPrefix(got, "HTTP/1.1 401 ") || !strings.Contains(got, "HTTP/1.1 200 ") {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+// shortage is a listener that is out of file descriptors for a while.
+type shortage struct {
+	net.Listener
+	left *atomic.Int32
+}
+
+func (l shortage) Accept() (net.Conn, error) {
+	if l.left.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return l.Listener.Accept()
+}
+
+func TestOutOfFileDescriptors(t *testing.T) {
+	left := &atomic.Int32{}
+	left.Store(5)
+	s := newServer(t, func(l net.Listener) net.Listener { return shortage{l, left} })
+	if a := s.ask("GET", "/healthz", ""); a.status != http.StatusOK {
+		t.Errorf("status %d", a.status)
+	}
+	if !strings.Contains(s.log.String(), "too many open files") {
+		t.Errorf("the log does not say so:\n%s", s.log)
+	}
 }
 
 func TestConnectionLimit(t *testing.T) {
@@ -192,12 +272,24 @@ func TestConnectionLimit(t *testing.T) {
 }
 
 func TestShutdown(t *testing.T) {
-	t.Run("answers what is under way, and only then returns", func(t *testing.T) {
-		entered, release := make(chan struct{}), make(chan struct{})
-		s := newServer(t, func(s *api.Server) {
+	slow := func() (entered, release chan struct{}, route func(*api.Server)) {
+		entered, release = make(chan struct{}), make(chan struct{})
+		return entered, release, func(s *api.Server) {
 			s.AddRoute("/slow", func() string { close(entered); <-release; return "done" })
-		})
-		var answered, stopped sync.WaitGroup
+		}
+	}
+	expectRunning := func(t *testing.T, done chan error) {
+		t.Helper()
+		select {
+		case err := <-done:
+			t.Fatalf("returned while a handler runs: %v", err)
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+	t.Run("answers what is under way, and only then returns", func(t *testing.T) {
+		entered, release, route := slow()
+		s := newServer(t, route)
+		var answered sync.WaitGroup
 		answered.Go(func() {
 			if a := s.ask("GET", "/slow", ""); a.body != "done" {
 				t.Errorf("got %s", a.body)
@@ -207,7 +299,9 @@ func TestShutdown(t *testing.T) {
 		silent, err := net.Dial("tcp", s.address)
 		do(t, err)
 		defer func() { _ = silent.Close() }()
-		stopped.Go(func() { do(t, s.Shutdown(context.Background())) })
+		done := make(chan error, 1)
+		go func() { done <- s.Shutdown(context.Background()) }()
+		do(t, silent.SetReadDeadline(time.Now().Add(2*time.Second))) // by itself, fasthttp takes longer
 		if _, err := silent.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("a connection without a request: %v", err)
 		}
@@ -218,28 +312,58 @@ func TestShutdown(t *testing.T) {
 			}
 			_ = c.Close()
 		}
+		expectRunning(t, done)
 		close(release)
 		answered.Wait()
-		stopped.Wait()
+		do(t, <-done)
 	})
 	t.Run("cuts off what takes too long", func(t *testing.T) {
-		entered, release := make(chan struct{}), make(chan struct{})
-		s := newServer(t, func(s *api.Server) {
-			s.AddRoute("/slow", func() string { close(entered); <-release; return "done" })
-		})
-		go func() { _, _ = http.Get("http://" + s.address + "/slow") }() //nolint:bodyclose // it fails
+		entered, release, route := slow()
+		s := newServer(t, route)
+		c, err := net.Dial("tcp", s.address)
+		do(t, err)
+		defer func() { _ = c.Close() }()
+		_, err = io.WriteString(c, "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		do(t, err)
 		<-entered
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
-		done := make(chan error)
+		done := make(chan error, 1)
 		go func() { done <- s.Shutdown(ctx) }()
 		<-ctx.Done()
-		select {
-		case err := <-done:
-			t.Fatalf("returned while a handler runs: %v", err)
-		case <-time.After(200 * time.Millisecond):
-		}
+		expectRunning(t, done)
 		close(release)
 		do(t, <-done)
+	})
+	t.Run("does not wait for idle connections, one after another", func(t *testing.T) {
+		s := newServer(t)
+		for range 20 {
+			c, err := net.Dial("tcp", s.address)
+			do(t, err)
+			defer func() { _ = c.Close() }()
+			_, err = io.WriteString(c, "POST /_/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nxxxxx")
+			do(t, err)
+			response, err := http.ReadResponse(bufio.NewReader(c), nil)
+			do(t, err)
+			do(t, response.Body.Close())
+			if response.StatusCode != http.StatusUnauthorized {
+				t.Fatal(response.Status)
+			}
+		}
+		begin := time.Now()
+		do(t, s.Shutdown(context.Background()))
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+	t.Run("is final", func(t *testing.T) {
+		s := newServer(t)
+		do(t, s.Shutdown(context.Background()))
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		do(t, err)
+		do(t, s.Serve(l))
+		if _, err := net.Dial("tcp", l.Addr().String()); err == nil {
+			t.Error("it serves again")
+		}
 	})
 }

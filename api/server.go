@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/fasthttp/router"
@@ -57,6 +58,9 @@ type Server struct {
 	scraper     fasthttp.RequestHandler
 	broken      *metrics.Route
 	state       state
+
+	mu        sync.Mutex
+	listeners []net.Listener
 }
 
 // New makes a server that is not serving yet.
@@ -66,6 +70,9 @@ func New(c Config) *Server {
 		max:     c.MaxConnections,
 		write:   c.Timeouts.Write,
 		metrics: c.Metrics,
+		log:     c.Log,
+
+		lingering: make(chan struct{}, maxLingering),
 	}
 	s.scraper = fasthttpadaptor.NewFastHTTPHandler(c.Metrics.Handler())
 	s.broken = c.Metrics.Route(otherMethod, "(malformed)")
@@ -100,13 +107,27 @@ type discard struct{}
 
 func (discard) Printf(string, ...any) {}
 
-// Serve answers requests that come in on a listener, until Shutdown. It may be
-// called for several listeners at once. It closes the listener.
+// Serve answers requests that come in on a listener, until Shutdown, which
+// closes it. It may be called for several listeners at once.
 func (s *Server) Serve(l net.Listener) error {
+	if !s.register(l) {
+		return l.Close()
+	}
 	if err := s.http.Serve(s.connections.listen(l)); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	return nil
+}
+
+// register is false once the server is stopping.
+func (s *Server) register(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.is(draining) {
+		return false
+	}
+	s.listeners = append(s.listeners, l)
+	return true
 }
 
 // Ready says that everything is open. Until then /readyz answers 503.
@@ -116,25 +137,22 @@ func (s *Server) Ready() { s.state.set(ready) }
 // waits until the requests under way are answered. When ctx ends first it cuts
 // the rest off. No request is being handled any more once it returns nil.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
 	s.state.set(draining)
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
+	s.mu.Unlock()
 	s.connections.closeSilent()
-	err := s.http.ShutdownWithContext(ctx)
-	if err == nil {
+	_ = s.http.ShutdownWithContext(ctx) // our own count says how it went
+	if s.connections.wait(ctx) == nil {
 		return nil
 	}
 	s.Log.Warn("requests are cut off, since they take too long to end", "connections", s.connections.count())
 	s.connections.closeAll()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	// (fasthttp's own count is one too low once it has stopped.)
-	for s.connections.count() > 0 {
-		select {
-		case <-last.Done():
-			return err
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	return nil
+	return s.connections.wait(last)
 }
 
 // headerReceived starts the clock for a request's body.
