@@ -58,7 +58,7 @@ type server struct {
 // configuration, its listener, or the server itself before it serves.
 func newServer(t *testing.T, adjust ...any) *server {
 	t.Helper()
-	s := &server{t: t, log: &logBuffer{}, client: &http.Client{Transport: &http.Transport{}}}
+	s := &server{t: t, log: &logBuffer{}, client: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{}}}
 	s.free.Store(1 << 40)
 	s.store = kvtest.New(t, func(o *kv.Options) {
 		o.MinFreeBytes = 1 << 20

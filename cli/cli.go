@@ -42,11 +42,11 @@ func newRoot() *cobra.Command {
 	root.Long = `tokend keeps bearer tokens for programs and answers whether one is good.
 
 Without a command it serves, as tokend serve does.`
+	root.Version = build().Version
 	root.SilenceErrors = true // explain says them
 	root.SilenceUsage = true
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	root.AddCommand(newServe("serve"), newCheckConfig(), newKeygen(), newVersion(), newCompletion())
 	return root
 }

@@ -27,7 +27,7 @@ type process struct {
 	log    strings.Builder
 }
 
-func startProcess(t *testing.T, dir string) *process {
+func startProcess(t *testing.T, dir string, shell ...string) *process {
 	t.Helper()
 	socket := filepath.Join(dir, "tokend.sock")
 	p := &process{t: t, dir: dir, client: &http.Client{Transport: &http.Transport{
@@ -37,6 +37,10 @@ func startProcess(t *testing.T, dir string) *process {
 		},
 	}}}
 	p.cmd = exec.Command("tokend", "--listen", "unix:"+socket, "--data-dir", filepath.Join(dir, "data"))
+	if len(shell) > 0 {
+		p.cmd = exec.Command("sh", append([]string{"-c", shell[0] + ` && exec "$@"`, "sh"}, p.cmd.Args...)...)
+		p.cmd.Dir = dir
+	}
 	p.cmd.Stderr = &p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -48,6 +52,8 @@ func startProcess(t *testing.T, dir string) *process {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait() // then the log is whole
 	t.Fatalf("the server is not ready:\n%s", &p.log)
 	return nil
 }
@@ -83,6 +89,47 @@ func (p *process) ask(method, target, body string) (int, []token, error) {
 	return response.StatusCode, decoded.Data, err
 }
 
+// A log that nobody reads any more does not end the server, nor the care that
+// it takes when it stops.
+func TestLogReaderIsGone(t *testing.T) {
+	dir := t.TempDir()
+	p := startProcess(t, dir, "mkfifo log && { head -1 < log > head & } && exec 2> log")
+	if status, _, err := p.ask("POST", "/_/token", `{"name":"x"}`); err != nil || status != http.StatusCreated {
+		t.Fatal(status, err)
+	}
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// More clients than file descriptors: those beyond are refused, and the server
+// lives on.
+func TestFewFileDescriptors(t *testing.T) {
+	dir := t.TempDir()
+	p := startProcess(t, dir, "ulimit -n 80")
+	var held []net.Conn
+	for range 150 {
+		c, err := net.Dial("unix", filepath.Join(dir, "tokend.sock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, c)
+	}
+	for _, c := range held {
+		_ = c.Close()
+	}
+	for range 500 {
+		if status, _, err := p.ask("GET", "/readyz", ""); err == nil && status == http.StatusOK {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("the server does not answer any more")
+}
+
 // history is what one client knows of a token: the last state that was
 // acknowledged, and the one that it asked for without getting an answer.
 type history struct {
@@ -103,7 +150,7 @@ func TestKill(t *testing.T) {
 			acknowledged atomic.Int64
 			wg           sync.WaitGroup
 		)
-		killed := make(chan struct{})
+		killed, idle := make(chan struct{}), make(chan struct{})
 		for w := range writers {
 			wg.Go(func() {
 				for i := 0; ; i++ {
@@ -119,14 +166,20 @@ func TestKill(t *testing.T) {
 			})
 		}
 		go func() {
+			defer close(killed)
 			for acknowledged.Load() < enough {
-				time.Sleep(time.Millisecond)
+				select {
+				case <-idle: // the writers have given up, and said why
+					return
+				case <-time.After(time.Millisecond):
+				}
 			}
 			_ = p.cmd.Process.Kill()
-			close(killed)
 		}()
-		<-killed
 		wg.Wait()
+		close(idle)
+		<-killed
+		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
 
 		p = startProcess(t, dir)

@@ -32,63 +32,73 @@ type dataDir struct {
 func (d *dataDir) storePath() string { return filepath.Join(d.path, "store") }
 
 // close lets go of the folder.
-func (d *dataDir) close() { _ = d.lock.Close() }
+func (d *dataDir) close() {
+	if d.lock != nil {
+		_ = d.lock.Close()
+	}
+}
 
-// openDataDir takes hold of the folder. At the first start it makes the folder
-// and those of the two secrets that are not configured to lie elsewhere. What
-// can be refused without making anything is refused before.
-func openDataDir(c config.Config) (_ *dataDir, err error) {
-	d := &dataDir{path: c.DataDir}
+// open reads what the store needs. At the first start it makes the folder and
+// those of the two secrets that are not configured to lie elsewhere. What can be
+// refused without making anything is refused before.
+func (d *dataDir) open(c config.Config) error {
 	if c.MasterKeyFile != "" {
 		if err := d.readMasterKeys(c.MasterKeyFile); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if c.AdminTokenFile != "" {
 		if err := d.readAdminToken(c.AdminTokenFile); err != nil {
-			return nil, err
-		}
-	}
-	if err := d.hold(); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			d.close()
-		}
-	}()
-	d.firstStart, err = isEmptyOrMissing(d.storePath())
-	if err != nil {
-		return nil, err
-	}
-	if c.MasterKeyFile == "" {
-		if err := d.ownMasterKey(); err != nil {
-			return nil, err
-		}
-	}
-	if c.AdminTokenFile == "" {
-		if err := d.ownAdminToken(len(c.Admins) > 0); err != nil {
-			return nil, err
-		}
-	}
-	return d, nil
-}
-
-// hold makes the folder if it is missing and locks it.
-func (d *dataDir) hold() error {
-	err := os.Mkdir(d.path, 0o700)
-	switch {
-	case errors.Is(err, fs.ErrExist):
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the data folder cannot be made: %s does not exist", filepath.Dir(d.path))
-	case err != nil:
-		return fmt.Errorf("the data folder cannot be made: %w", err)
-	default:
-		if err := syncFolder(filepath.Dir(d.path)); err != nil {
 			return err
 		}
 	}
-	info, err := os.Stat(d.path)
+	if err := d.makeAndLock(); err != nil {
+		return err
+	}
+	var err error
+	if d.firstStart, err = isEmptyOrMissing(d.storePath()); err != nil {
+		return err
+	}
+	if c.MasterKeyFile == "" {
+		if err := d.ownMasterKey(); err != nil {
+			return err
+		}
+	}
+	if c.AdminTokenFile == "" {
+		return d.ownAdminToken(len(c.Admins) > 0)
+	}
+	return nil
+}
+
+// makeAndLock makes the folder if it is missing and locks it if it is not.
+func (d *dataDir) makeAndLock() error {
+	if d.lock != nil {
+		return nil
+	}
+	err := os.Mkdir(d.path, 0o700)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the data folder cannot be made: %s does not exist", filepath.Dir(d.path))
+	case err != nil && !errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("the data folder cannot be made: %w", err)
+	}
+	if err := syncFolder(filepath.Dir(d.path)); err != nil {
+		return err
+	}
+	return d.lockExisting()
+}
+
+// lockExisting takes hold of the folder if it is there.
+func (d *dataDir) lockExisting() error {
+	folder, err := os.Open(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the data folder cannot be used: %w", err)
+	}
+	d.lock = folder
+	info, err := folder.Stat()
 	switch {
 	case err != nil:
 		return fmt.Errorf("the data folder cannot be used: %w", err)
@@ -100,13 +110,8 @@ func (d *dataDir) hold() error {
 			"chmod 700 " + shellQuote(d.path),
 		}
 	}
-	d.lock, err = os.Open(d.path)
-	if err != nil {
-		return fmt.Errorf("the data folder cannot be used: %w", err)
-	}
-	err = syscall.Flock(int(d.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	err = syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		d.close()
 		return &hintedError{
 			fmt.Errorf("another tokend holds the data folder %s", d.path),
 			"stop it, or choose another folder with --data-dir",
@@ -201,7 +206,8 @@ func isEmptyOrMissing(path string) (bool, error) {
 
 // writeSecret makes a file whole or not at all, and durable.
 func writeSecret(path, line string) error {
-	if err := renameio.WriteFile(path, []byte(line+"\n"), 0o600); err != nil {
+	err := renameio.WriteFile(path, []byte(line+"\n"), 0o600, renameio.WithTempDir(filepath.Dir(path)))
+	if err != nil {
 		return err
 	}
 	return syncFolder(filepath.Dir(path))

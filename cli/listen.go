@@ -38,7 +38,9 @@ func listenOn(address string) (net.Listener, error) {
 	path, isSocket := strings.CutPrefix(address, "unix:")
 	if isSocket {
 		network, address = "unix", path
-		removeStaleSocket(path)
+		if err := clearSocket(path); err != nil {
+			return nil, err
+		}
 	}
 	l, err := net.Listen(network, address)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -59,19 +61,25 @@ func listenOn(address string) (net.Listener, error) {
 	return l, nil
 }
 
-// removeStaleSocket takes away what a server that was killed left behind: a
-// socket that nobody listens on.
-func removeStaleSocket(path string) {
+// clearSocket takes away what a server that was killed left behind, a socket
+// that nobody listens on, and refuses anything else in its place.
+func clearSocket(path string) error {
 	info, err := os.Lstat(path)
-	if err != nil || info.Mode().Type() != fs.ModeSocket {
-		return
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("cannot listen: %s exists and is not a socket", path)
 	}
 	c, err := net.Dial("unix", path)
 	if err == nil {
-		_ = c.Close()
-		return
+		return c.Close() // somebody listens, as net.Listen will say
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		_ = os.Remove(path)
+		return os.Remove(path)
 	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -50,7 +51,7 @@ func newServe(name string) *cobra.Command {
 // defaults.
 func configure(cmd *cobra.Command, file string, flags config.Config) (config.Config, error) {
 	c := config.Default()
-	if file != "" {
+	if cmd.Flags().Changed("config") {
 		var err error
 		if c, err = config.Load(file); err != nil {
 			return c, err
@@ -75,20 +76,30 @@ func configure(cmd *cobra.Command, file string, flags config.Config) (config.Con
 // serve runs the server until a signal ends it. What is opened is closed in the
 // reverse order, the store last.
 func serve(ctx context.Context, c config.Config, stderr io.Writer) (err error) {
-	syscall.Umask(0o077) // what Badger makes is for its owner
+	syscall.Umask(0o077)           // what Badger makes is for its owner
+	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more ends nothing
 	log := newLog(c.Log, stderr)
 
-	// The addresses come first: a busy one is refused before anything is made.
+	// A folder that is there is locked first, so that of two servers only one
+	// touches the sockets; one that is missing is made last, so that a busy
+	// address leaves nothing behind.
+	data := &dataDir{path: filepath.Clean(c.DataDir)}
+	defer data.close()
+	if err := data.lockExisting(); err != nil {
+		return err
+	}
 	listeners, err := listen(c.Listen)
 	if err != nil {
 		return err
 	}
 	defer func() { closeAll(listeners) }()
-	data, err := openDataDir(c)
+	if err := data.open(c); err != nil {
+		return err
+	}
+	admins, err := admins(c, data)
 	if err != nil {
 		return err
 	}
-	defer data.close()
 	store, err := openStore(c, data, log)
 	if err != nil {
 		return err
@@ -100,15 +111,15 @@ func serve(ctx context.Context, c config.Config, stderr io.Writer) (err error) {
 		Store:        store,
 		Metrics:      metrics.New(b, func() bool { return store.Writable() == nil }),
 		Build:        b,
-		Admins:       admins(c, data),
+		Admins:       admins,
 		AllowedHosts: c.AllowedHosts,
 		Timeouts: api.Timeouts{
-			Header: time.Duration(c.Timeouts.Header),
-			Body:   time.Duration(c.Timeouts.Body),
-			Write:  time.Duration(c.Timeouts.Write),
-			Idle:   time.Duration(c.Timeouts.Idle),
+			Header: c.Timeouts.Header.Duration,
+			Body:   c.Timeouts.Body.Duration,
+			Write:  c.Timeouts.Write.Duration,
+			Idle:   c.Timeouts.Idle.Duration,
 		},
-		MaxConnections: c.Limits.MaxConnections,
+		MaxConnections: connectionLimit(c.Limits.MaxConnections, log),
 		Log:            log,
 		Now:            time.Now,
 	})
@@ -119,13 +130,13 @@ func serve(ctx context.Context, c config.Config, stderr io.Writer) (err error) {
 	if data.firstStart {
 		welcome(stderr, data, listeners[0].Addr())
 	}
-	return run(ctx, server, listeners, time.Duration(c.Timeouts.Shutdown), log)
+	return run(ctx, server, listeners, c.Timeouts.Shutdown.Duration, log)
 }
 
-// run serves until SIGTERM, SIGINT or a listener's failure, and then stops. A
+// run serves until SIGTERM, SIGINT, SIGHUP or a listener's failure, and then stops. A
 // second signal ends the process at once.
 func run(ctx context.Context, server *api.Server, listeners []net.Listener, patience time.Duration, log *slog.Logger) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
@@ -163,15 +174,37 @@ func openStore(c config.Config, data *dataDir, log *slog.Logger) (*kv.Store, err
 // adminTokenFileName is what the log calls whoever uses the admin token file.
 const adminTokenFileName = "admin_token_file"
 
-func admins(c config.Config, data *dataDir) []api.Admin {
+// admins are all who may manage tokens. Nobody may be two of them: it would
+// depend on the order what he may do.
+func admins(c config.Config, data *dataDir) ([]api.Admin, error) {
 	var all []api.Admin
 	if data.adminTokenFile != "" {
 		all = append(all, api.Admin{Name: adminTokenFileName, SHA256: data.adminToken, Write: true})
 	}
 	for _, admin := range c.Admins {
+		if data.adminTokenFile != "" && admin.Hash() == data.adminToken {
+			return nil, fmt.Errorf("admin %q has the token of %s; give each a token of his own", admin.Name, data.adminTokenFile)
+		}
 		all = append(all, api.Admin{Name: admin.Name, SHA256: admin.Hash(), Write: admin.Write})
 	}
-	return all
+	return all, nil
+}
+
+// connectionLimit is the configured one, or less where the system does not give
+// us the file descriptors for it.
+func connectionLimit(configured int, log *slog.Logger) int {
+	const others = 64 // the store's files, listeners, refused connections
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || uint64(configured)+others <= limit.Cur { //nolint:gosec // validated
+		return configured
+	}
+	possible := 8
+	if limit.Cur > others+8 {
+		possible = int(limit.Cur - others) //nolint:gosec // below configured
+	}
+	log.Warn("limits.max_connections is lowered to what the limit of open files allows",
+		"max_connections", possible, "configured", configured, "open_files", limit.Cur)
+	return possible
 }
 
 func newLog(c config.Log, w io.Writer) *slog.Logger {

@@ -11,7 +11,7 @@ import (
 // standard input.
 func welcome(w io.Writer, d *dataDir, address net.Addr) {
 	say(w, `
-This was the first start. It made the data folder, and uses
+This was the first start: there is a new, empty store in %s. It uses
 
   %s
       the key that seals the store: keep a copy apart from the data
@@ -22,7 +22,7 @@ Make a first token:
 
   sed 's/^/Authorization: Bearer /' %s | curl -H @- -d '{"name":"example"}' %s
 
-`, d.masterKeyFile, d.adminTokenFile, shellQuote(d.adminTokenFile), curlTarget(address))
+`, d.path, d.masterKeyFile, d.adminTokenFile, shellQuote(d.adminTokenFile), curlTarget(address))
 }
 
 // curlTarget is how curl reaches the token endpoint at an address.

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
 )
 
 // Config is everything that can be configured. The TOML keys are documented in
@@ -73,11 +75,11 @@ func Default() Config {
 		DataDir: "./tokend-data",
 		Token:   Token{Prefix: "tkd"},
 		Timeouts: Timeouts{
-			Header:   Duration(5 * time.Second),
-			Body:     Duration(10 * time.Second),
-			Write:    Duration(10 * time.Second),
-			Idle:     Duration(2 * time.Minute),
-			Shutdown: Duration(30 * time.Second),
+			Header:   Duration{Duration: 5 * time.Second},
+			Body:     Duration{Duration: 10 * time.Second},
+			Write:    Duration{Duration: 10 * time.Second},
+			Idle:     Duration{Duration: 2 * time.Minute},
+			Shutdown: Duration{Duration: 30 * time.Second},
 		},
 		Limits: Limits{MaxConnections: 4096},
 		Store:  Store{MinFreeBytes: 128 << 20},
@@ -92,6 +94,9 @@ func Load(path string) (Config, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return Config{}, fmt.Errorf("the configuration cannot be read: %w", err)
+	}
+	if err := checkCase(path, content); err != nil {
+		return Config{}, err
 	}
 	config := Default()
 	decoder := toml.NewDecoder(bytes.NewReader(content)).DisallowUnknownFields()
@@ -115,34 +120,59 @@ func located(path string, err error) error {
 	}
 	if wrong, ok := errors.AsType[*toml.DecodeError](err); ok {
 		line, column := wrong.Position()
+		if key := dotted(wrong.Key()); key != "" && strings.Contains(wrong.Error(), "cannot decode") {
+			return fmt.Errorf("%s:%d:%d: %s has the wrong type; config.example.toml shows the right one", path, line, column, key)
+		}
 		return fmt.Errorf("%s:%d:%d: %w", path, line, column, wrong)
 	}
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-func dotted(key toml.Key) string {
-	var b bytes.Buffer
-	for i, part := range key {
-		if i > 0 {
-			b.WriteByte('.')
+func dotted(key toml.Key) string { return strings.Join(key, ".") }
+
+// checkCase refuses keys that are ours but for their case, which the library
+// takes. All of ours are in lower case.
+func checkCase(path string, content []byte) error {
+	var (
+		parser unstable.Parser
+		errs   []error
+		visit  func(*unstable.Node)
+	)
+	visit = func(node *unstable.Node) {
+		for key := node.Key(); key.Next(); {
+			if name := string(key.Node().Data); name != strings.ToLower(name) {
+				at := parser.Shape(key.Node().Raw).Start
+				errs = append(errs, fmt.Errorf("%s:%d:%d: unknown key %q", path, at.Line, at.Column, name))
+			}
 		}
-		b.WriteString(part)
+		if node.Kind != unstable.KeyValue || node.Value().Kind != unstable.InlineTable {
+			return
+		}
+		for children := node.Value().Children(); children.Next(); {
+			visit(children.Node())
+		}
 	}
-	return b.String()
+	parser.Reset(content)
+	for parser.NextExpression() {
+		if node := parser.Expression(); node.Kind != unstable.Comment {
+			visit(node)
+		}
+	}
+	return errors.Join(errs...) // what is no TOML is for the decoder to say
 }
 
 // Duration is a time.Duration that TOML writes as "1m30s".
-type Duration time.Duration
+type Duration struct {
+	time.Duration
+	Wrong string // what is no duration, for Validate to refuse by its key
+}
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (d *Duration) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
+	*d = Duration{Duration: parsed}
 	if err != nil {
-		return fmt.Errorf("%q is not a duration such as \"10s\" or \"2m\"", text)
+		d.Wrong = string(text)
 	}
-	*d = Duration(parsed)
 	return nil
 }
-
-// MarshalText implements encoding.TextMarshaler.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }

@@ -29,8 +29,9 @@ func (e *FileError) Unwrap() error { return e.Reason }
 func (e *FileError) Hint() string { return e.Advice }
 
 // ReadSecret reads a file that holds keys or tokens. It refuses one that others
-// may read, or that the group or others may write, except in
-// $CREDENTIALS_DIRECTORY, which systemd guards itself.
+// may read, that the group or others may write, or that belongs to another user
+// than root and ours, except in $CREDENTIALS_DIRECTORY, which systemd guards
+// itself.
 func ReadSecret(path string) ([]byte, error) {
 	// Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -49,6 +50,12 @@ func ReadSecret(path string) ([]byte, error) {
 			Path:   path,
 			Reason: fmt.Errorf("its mode %#o lets too many users read or write it", info.Mode().Perm()),
 			Advice: "if nobody else has seen it: chmod 600 " + path,
+		}
+	case !isOurs(info) && !isCredential(path):
+		return nil, &FileError{
+			Path:   path,
+			Reason: errors.New("it belongs to another user"),
+			Advice: "chown it to the user that tokend runs as",
 		}
 	case info.Size() > maxSecretFile:
 		return nil, &FileError{Path: path, Reason: errors.New("too large for a key or token file")}
@@ -86,8 +93,16 @@ func isCredential(path string) bool {
 	if directory == "" {
 		return false
 	}
-	relative, err := filepath.Rel(directory, path)
-	return err == nil && filepath.IsLocal(relative)
+	directory, err1 := filepath.Abs(directory)
+	path, err2 := filepath.Abs(path)
+	relative, err3 := filepath.Rel(directory, path)
+	return errors.Join(err1, err2, err3) == nil && filepath.IsLocal(relative)
+}
+
+// isOurs reports whether a file belongs to root or to the user that we are.
+func isOurs(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid())
 }
 
 // cause takes the path off an error that will be shown behind it.

@@ -40,6 +40,11 @@ func TestReadSecret_credentialsDirectory(t *testing.T) {
 	if _, err := config.ReadSecret(filepath.Join(credentials, "key")); err != nil {
 		t.Errorf("a credential: %v", err)
 	}
+	t.Chdir(filepath.Dir(credentials))
+	t.Setenv("CREDENTIALS_DIRECTORY", filepath.Base(credentials))
+	if _, err := config.ReadSecret(filepath.Join(filepath.Base(credentials), "key")); err != nil {
+		t.Errorf("a credential by a relative path: %v", err)
+	}
 	for _, path := range []string{
 		filepath.Join(elsewhere, "key"),
 		credentials + "/../" + filepath.Base(elsewhere) + "/key",
@@ -47,6 +52,20 @@ func TestReadSecret_credentialsDirectory(t *testing.T) {
 		if _, err := config.ReadSecret(path); err == nil {
 			t.Errorf("%s is no credential and was read", path)
 		}
+	}
+}
+
+func TestReadSecret_owner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a file away")
+	}
+	path := filepath.Join(t.TempDir(), "secret")
+	write(t, path, "x", 0o600)
+	if err := os.Chown(path, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.ReadSecret(path); err == nil || err.Error() != path+": it belongs to another user" {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 func (c Config) Validate() error {
 	return errors.Join(slices.Concat(
 		c.validateListen(),
+		c.validateAllowedHosts(),
 		c.Token.validate(),
 		c.Timeouts.validate(),
 		c.Limits.validate(),
@@ -52,11 +53,22 @@ func (c Config) validateListen() (errs []error) {
 	return errs
 }
 
+var hostName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+func (c Config) validateAllowedHosts() (errs []error) {
+	for _, host := range c.AllowedHosts {
+		if !hostName.MatchString(host) {
+			errs = append(errs, fmt.Errorf("allowed_hosts: %q is not the name of a host, without scheme and port", host))
+		}
+	}
+	return errs
+}
+
 // parseListen checks an address and says whether only this machine can reach
 // it.
 func parseListen(address string) (loopback bool, err error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		if path == "" {
+		if path == "" || path[0] == '@' { // an abstract socket has no permissions
 			return false, errors.New("has no path: unix:/run/tokend/tokend.sock, for example")
 		}
 		return true, nil
@@ -97,7 +109,9 @@ func (t Timeouts) validate() (errs []error) {
 	}{
 		{"header", t.Header}, {"body", t.Body}, {"write", t.Write}, {"idle", t.Idle}, {"shutdown", t.Shutdown},
 	} {
-		if d := time.Duration(timeout.value); d < 10*time.Millisecond || d > 24*time.Hour {
+		if wrong := timeout.value.Wrong; wrong != "" {
+			errs = append(errs, fmt.Errorf("timeouts.%s: %q is not a duration such as \"10s\" or \"2m\"", timeout.key, wrong))
+		} else if d := timeout.value.Duration; d < 10*time.Millisecond || d > 24*time.Hour {
 			errs = append(errs, fmt.Errorf("timeouts.%s: %v is not between 10ms and 24h", timeout.key, d))
 		}
 	}

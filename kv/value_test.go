@@ -111,7 +111,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 	key := kv.NewMasterKey()
 	raw, err := base64.StdEncoding.DecodeString(key.Encode())
 	do(t, err)
-	secrets := []string{value.Reveal(), key.Encode(), string(raw), strings.Trim(fmt.Sprint(raw), "[]")}
+	secrets := []string{value.Reveal(), key.Encode(), string(raw), strings.Trim(fmt.Sprintf("%d", raw), "[]")}
 
 	var printed strings.Builder
 	// (%p alone does not ask a Formatter; go vet refuses it on a struct.)
