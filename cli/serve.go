@@ -104,7 +104,12 @@ func serve(ctx context.Context, c config.Config, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	defer func() {
+		err = errors.Join(err, store.Close())
+		if err == nil {
+			log.Info("stopped")
+		}
+	}()
 
 	b := build()
 	server := api.New(api.Config{
@@ -133,8 +138,8 @@ func serve(ctx context.Context, c config.Config, stderr io.Writer) (err error) {
 	return run(ctx, server, listeners, c.Timeouts.Shutdown.Duration, log)
 }
 
-// run serves until SIGTERM, SIGINT, SIGHUP or a listener's failure, and then stops. A
-// second signal ends the process at once.
+// run serves until SIGTERM, SIGINT, SIGHUP or a listener's failure, and then
+// stops. A second signal ends the process at once.
 func run(ctx context.Context, server *api.Server, listeners []net.Listener, patience time.Duration, log *slog.Logger) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()

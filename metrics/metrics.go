@@ -51,7 +51,7 @@ func New(build Build, writable func() bool) *Metrics {
 		}, []string{"route"}),
 		InFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tokend_http_requests_in_flight",
-			Help: "Requests that are being answered now.",
+			Help: "Requests that are being answered now. A list counts until it begins to be sent.",
 		}),
 		Connections: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tokend_connections",
