@@ -2,6 +2,7 @@ package api
 
 import (
 	"io"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -58,7 +59,7 @@ func (r *request) closeIfUnread() {
 	if announced == chunked || announced > maxBodyBytes {
 		r.ctx.Response.SetConnectionClose()
 	}
-	r.connection().linger = r.ctx.Response.ConnectionClose()
+	r.connection().linger = r.ctx.Response.ConnectionClose() || r.ctx.Request.Header.ConnectionClose()
 }
 
 func (r *request) connection() *connection { return r.ctx.Conn().(*connection) }
@@ -96,7 +97,8 @@ func (r *request) parseQuery(known []string) error {
 	if err != nil {
 		return invalidQuery("query", "is not well encoded")
 	}
-	for name, values := range query {
+	for _, name := range slices.Sorted(maps.Keys(query)) { // so that the same query gets the same answer
+		values := query[name]
 		switch {
 		case !utf8.ValidString(name):
 			return invalidQuery("query", "is not valid UTF-8")

@@ -190,8 +190,9 @@ func TestRefusalIsRead(t *testing.T) {
 	s := newServer(t)
 	body := longString(1 << 20)
 	for name, request := range map[string]string{
-		"announced": fmt.Sprintf("POST /_/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(body), body),
-		"in chunks": fmt.Sprintf("POST /_/token HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body),
+		"announced":                        fmt.Sprintf("POST /_/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(body), body),
+		"small, on a connection that ends": fmt.Sprintf("POST /_/token HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", 60_000, body[:60_000]),
+		"in chunks":                        fmt.Sprintf("POST /_/token HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body),
 	} {
 		for range 20 {
 			got := s.raw(request)
