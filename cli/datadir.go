@@ -82,7 +82,7 @@ func (d *dataDir) makeAndLock() error {
 	case err != nil && !errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("the data folder cannot be made: %w", err)
 	}
-	if err := syncFolder(filepath.Dir(d.path)); err != nil {
+	if err := kv.SyncFolder(filepath.Dir(d.path)); err != nil {
 		return err
 	}
 	return d.lockExisting()
@@ -210,14 +210,5 @@ func writeSecret(path, line string) error {
 	if err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(path))
-}
-
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = folder.Close() }()
-	return folder.Sync()
+	return kv.SyncFolder(filepath.Dir(path))
 }

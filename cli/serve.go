@@ -111,8 +111,20 @@ func serve(ctx context.Context, c config.Config, stderr io.Writer) (err error) {
 		}
 	}()
 
+	server := newServer(c, store, admins, log)
+	server.Ready()
+	for _, l := range listeners {
+		log.Info("serving", "listen", l.Addr().String(), "data_dir", c.DataDir, "version", build().Version)
+	}
+	if data.firstStart {
+		welcome(stderr, data, listeners[0].Addr())
+	}
+	return run(ctx, server, listeners, c.Timeouts.Shutdown.Duration, log)
+}
+
+func newServer(c config.Config, store *kv.Store, admins []api.Admin, log *slog.Logger) *api.Server {
 	b := build()
-	server := api.New(api.Config{
+	return api.New(api.Config{
 		Store:        store,
 		Metrics:      metrics.New(b, func() bool { return store.Writable() == nil }),
 		Build:        b,
@@ -128,14 +140,6 @@ func serve(ctx context.Context, c config.Config, stderr io.Writer) (err error) {
 		Log:            log,
 		Now:            time.Now,
 	})
-	server.Ready()
-	for _, l := range listeners {
-		log.Info("serving", "listen", l.Addr().String(), "data_dir", c.DataDir, "version", b.Version)
-	}
-	if data.firstStart {
-		welcome(stderr, data, listeners[0].Addr())
-	}
-	return run(ctx, server, listeners, c.Timeouts.Shutdown.Duration, log)
 }
 
 // run serves until SIGTERM, SIGINT, SIGHUP or a listener's failure, and then

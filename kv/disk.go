@@ -99,7 +99,7 @@ func (f *folder) sync() error {
 		return nil
 	}
 	f.synced = info.ModTime()
-	return syncFolder(f.path)
+	return SyncFolder(f.path)
 }
 
 // makeFolder makes the store's folder durably, if it is missing.
@@ -111,10 +111,12 @@ func makeFolder(path string) error {
 	if err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(path))
+	return SyncFolder(filepath.Dir(path))
 }
 
-func syncFolder(path string) error {
+// SyncFolder makes the entries of a folder durable: files in it that were made,
+// renamed or removed.
+func SyncFolder(path string) error {
 	folder, err := os.Open(path)
 	if err != nil {
 		return err
