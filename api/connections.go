@@ -23,8 +23,9 @@ type connections struct {
 	log       *slog.Logger
 	lingering chan struct{}
 
-	mu   sync.Mutex
-	open map[*connection]struct{}
+	mu       sync.Mutex
+	open     map[*connection]struct{}
+	stopping bool
 }
 
 func (cs *connections) listen(l net.Listener) net.Listener { return &listener{l, cs} }
@@ -50,10 +51,15 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		wait = 0
-		if c := l.connections.add(accepted); c != nil {
+		c, stopping := l.connections.add(accepted)
+		switch {
+		case c != nil:
 			return c, nil
+		case stopping: // the listener's end comes next
+			_ = accepted.Close()
+		default:
+			l.connections.refuse(accepted)
 		}
-		l.connections.refuse(accepted)
 	}
 }
 
@@ -79,32 +85,34 @@ func (cs *connections) refuse(accepted net.Conn) {
 	}
 }
 
-// maxLingering is how many refused connections may be read to their end at once.
-const maxLingering = 64
+// maxLingering is how many refused connections may be read to their end at once,
+// beside those within the limit.
+func maxLingering(limit int) int { return min(64, 1+limit/16) }
 
 const tooManyConnections = "HTTP/1.1 503 Service Unavailable\r\n" +
 	"Connection: close\r\nRetry-After: 1\r\nCache-Control: no-store\r\n" +
 	"Content-Type: application/problem+json\r\nContent-Length: 118\r\n\r\n" +
 	`{"type":"about:blank","title":"Service Unavailable","status":503,"code":"overloaded","detail":"too many connections"}` + "\n"
 
-func (cs *connections) add(accepted net.Conn) *connection {
+// add takes a connection in, unless there are too many or the server stops.
+func (cs *connections) add(accepted net.Conn) (c *connection, stopping bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if len(cs.open) >= cs.max {
-		return nil
+	if cs.stopping || len(cs.open) >= cs.max {
+		return nil, cs.stopping
 	}
 	if tcp, ok := accepted.(*net.TCPConn); ok {
 		// A write then waits for tens of kilobytes to be read, not for megabytes,
 		// and its deadline means that the client does not read.
 		_ = tcp.SetWriteBuffer(sendBuffer)
 	}
-	c := &connection{Conn: accepted, connections: cs}
+	c = &connection{Conn: accepted, connections: cs}
 	if cs.open == nil {
 		cs.open = map[*connection]struct{}{}
 	}
 	cs.open[c] = struct{}{}
 	cs.metrics.Connections.Inc()
-	return c
+	return c, false
 }
 
 const sendBuffer = 64 << 10
@@ -137,9 +145,13 @@ func (cs *connections) count() int {
 	return len(cs.open)
 }
 
-// closeSilent closes the connections on which nothing has come yet. fasthttp
-// knows the idle ones between requests, but waits seconds for these.
-func (cs *connections) closeSilent() {
+// stop lets no more connections in and closes those on which nothing has come
+// yet. fasthttp knows the idle ones between requests, but waits seconds for
+// these.
+func (cs *connections) stop() {
+	cs.mu.Lock()
+	cs.stopping = true
+	cs.mu.Unlock()
 	cs.closeWhere(func(c *connection) bool { return !c.spoke.Load() })
 }
 

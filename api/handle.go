@@ -18,7 +18,7 @@ func (s *Server) adapt(rt route) fasthttp.RequestHandler {
 		start := time.Now()
 		r := &request{ctx: ctx, id: requestID(&ctx.Request.Header)}
 		s.respond(r, rt)
-		r.closeIfUnread()
+		r.closeIfUnread(s.state.is(draining))
 		observe(ctx, time.Since(start))
 	}
 }

@@ -51,7 +51,7 @@ func (r *request) readBody(limit int) error {
 // and not small: fasthttp reads over a small one to the next request. A client
 // that is still sending must be let to, for a moment, if it is to read the
 // answer.
-func (r *request) closeIfUnread() {
+func (r *request) closeIfUnread(stopping bool) {
 	if r.bodyRead || r.ctx.RequestBodyStream() == nil {
 		return
 	}
@@ -59,7 +59,7 @@ func (r *request) closeIfUnread() {
 	if announced == chunked || announced > maxBodyBytes {
 		r.ctx.Response.SetConnectionClose()
 	}
-	r.connection().linger = r.ctx.Response.ConnectionClose() || r.ctx.Request.Header.ConnectionClose()
+	r.connection().linger = stopping || r.ctx.Response.ConnectionClose() || r.ctx.Request.Header.ConnectionClose()
 }
 
 func (r *request) connection() *connection { return r.ctx.Conn().(*connection) }

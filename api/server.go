@@ -72,7 +72,7 @@ func New(c Config) *Server {
 		metrics: c.Metrics,
 		log:     c.Log,
 
-		lingering: make(chan struct{}, maxLingering),
+		lingering: make(chan struct{}, maxLingering(c.MaxConnections)),
 	}
 	s.scraper = fasthttpadaptor.NewFastHTTPHandler(c.Metrics.Handler())
 	s.broken = c.Metrics.Route(otherMethod, "(malformed)")
@@ -143,7 +143,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		_ = l.Close()
 	}
 	s.mu.Unlock()
-	s.connections.closeSilent()
+	s.connections.stop()
 	_ = s.http.ShutdownWithContext(ctx) // our own count says how it went
 	if s.connections.wait(ctx) == nil {
 		return nil

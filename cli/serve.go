@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -145,7 +146,11 @@ func newServer(c config.Config, store *kv.Store, admins []api.Admin, log *slog.L
 // run serves until SIGTERM, SIGINT, SIGHUP or a listener's failure, and then
 // stops. A second signal ends the process at once.
 func run(ctx context.Context, server *api.Server, listeners []net.Listener, patience time.Duration, log *slog.Logger) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	ends := []os.Signal{syscall.SIGTERM, syscall.SIGINT}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(ctx, ends...)
 	defer stop()
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
@@ -157,6 +162,7 @@ func run(ctx context.Context, server *api.Server, listeners []net.Listener, pati
 	case err = <-failed:
 	}
 	stop()
+	signal.Ignore(syscall.SIGHUP) // a terminal that closes sends it more than once
 	log.Info("stopping")
 	limited, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -202,13 +208,13 @@ func admins(c config.Config, data *dataDir) ([]api.Admin, error) {
 // connectionLimit is the configured one, or less where the system does not give
 // us the file descriptors for it.
 func connectionLimit(configured int, log *slog.Logger) int {
-	const others = 64 // the store's files, listeners, refused connections
+	const others = 256 // the store's files, listeners, refused connections
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || uint64(configured)+others <= limit.Cur { //nolint:gosec // validated
 		return configured
 	}
-	possible := 8
-	if limit.Cur > others+8 {
+	possible := int(limit.Cur / 4) //nolint:gosec // below configured
+	if limit.Cur > 2*others {
 		possible = int(limit.Cur - others) //nolint:gosec // below configured
 	}
 	log.Warn("limits.max_connections is lowered to what the limit of open files allows",

@@ -134,9 +134,9 @@ func dotted(key toml.Key) string { return strings.Join(key, ".") }
 // takes. All of ours are in lower case.
 func checkCase(path string, content []byte) error {
 	var (
-		parser unstable.Parser
-		errs   []error
-		visit  func(*unstable.Node)
+		parser         unstable.Parser
+		errs           []error
+		visit, descend func(*unstable.Node)
 	)
 	visit = func(node *unstable.Node) {
 		for key := node.Key(); key.Next(); {
@@ -145,11 +145,20 @@ func checkCase(path string, content []byte) error {
 				errs = append(errs, fmt.Errorf("%s:%d:%d: unknown key %q", path, at.Line, at.Column, name))
 			}
 		}
-		if node.Kind != unstable.KeyValue || node.Value().Kind != unstable.InlineTable {
+		if node.Kind == unstable.KeyValue {
+			descend(node.Value())
+		}
+	}
+	descend = func(value *unstable.Node) {
+		if value.Kind != unstable.InlineTable && value.Kind != unstable.Array {
 			return
 		}
-		for children := node.Value().Children(); children.Next(); {
-			visit(children.Node())
+		for children := value.Children(); children.Next(); {
+			if child := children.Node(); child.Kind == unstable.KeyValue {
+				visit(child)
+			} else {
+				descend(child)
+			}
 		}
 	}
 	parser.Reset(content)

@@ -81,6 +81,7 @@ func TestLoad_refuses(t *testing.T) {
 		{"a key in another case in a table", "[store]\nmin_free_bytes = 1\nMin_free_bytes = 1\n", `c.toml:3:1: unknown key "Min_free_bytes"`},
 		{"a table in another case", "[Store]\n", `c.toml:1:2: unknown key "Store"`},
 		{"a key in another case in an inline table", "timeouts = { Idle = \"1s\" }\n", `c.toml:1:14: unknown key "Idle"`},
+		{"a key in another case in an array of tables", "admin = [{ Name = \"a\" }]\n", `c.toml:1:12: unknown key "Name"`},
 		{"a wrong type", "\nlisten = 5\n", "c.toml:2:10: listen has the wrong type; config.example.toml shows the right one"},
 		{"no TOML", "listen = [\n", "c.toml:1:11: toml: "},
 		{"a key twice", "data_dir = \"a\"\ndata_dir = \"b\"\n", "c.toml:2:1: toml: "},

@@ -63,35 +63,56 @@ func (r reserve) checkMemory() error {
 
 // memory is about how many bytes that takes.
 func (r reserve) memory() (uint64, error) {
-	logs, err := filepath.Glob(filepath.Join(r.dir, "*.mem"))
-	if err != nil {
-		return 0, err
-	}
 	const other = 4 << 20 // a new log's first pages, the manifest, the lock
 	total := uint64(other)
-	for _, log := range logs {
-		var stat syscall.Stat_t
-		if err := syscall.Stat(log, &stat); err == nil { // else it was just written out
+	err := eachFile(r.dir, func(path string, info fs.FileInfo) error {
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		if ok && filepath.Ext(path) == ".mem" {
 			total += uint64(stat.Blocks) * 512 //nolint:gosec // a count is positive
 		}
+		return nil
+	})
+	return total, err
+}
+
+// eachFile visits the files in a folder; one that goes meanwhile is passed over.
+func eachFile(dir string, visit func(path string, info fs.FileInfo) error) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
 	}
-	return total, nil
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = visit(filepath.Join(dir, entry.Name()), info)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // folder is the store's folder. Badger syncs its files, but not the folder's
-// entry for a new one, without which the file may be gone after a power cut.
+// entry for a new one, without which the file may be gone after a power cut. It
+// is held open, since a process may run out of file descriptors.
 type folder struct {
-	path   string
+	file   *os.File
 	synced time.Time // the folder's mtime when it was last synced
+}
+
+func openFolder(path string) (*folder, error) {
+	file, err := os.Open(path)
+	return &folder{file: file}, err
 }
 
 // sync syncs the folder where something was added since the last time. A file
 // system's clock is coarse, so a fresh change counts as news again and again.
 func (f *folder) sync() error {
-	info, err := os.Stat(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // it was moved away; the open files are synced
-	}
+	info, err := f.file.Stat()
 	if err != nil {
 		return err
 	}
@@ -99,8 +120,10 @@ func (f *folder) sync() error {
 		return nil
 	}
 	f.synced = info.ModTime()
-	return SyncFolder(f.path)
+	return f.file.Sync()
 }
+
+func (f *folder) close() { _ = f.file.Close() }
 
 // makeFolder makes the store's folder durably, if it is missing.
 func makeFolder(path string) error {
@@ -128,25 +151,44 @@ func SyncFolder(path string) error {
 // checkManifest refuses a folder that has a store's files but not their list:
 // Badger would take it for an empty one and delete them.
 func checkManifest(dir string) error {
-	for _, pattern := range []string{"*.sst", "*.mem", "*.vlog"} {
-		files, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return err
-		}
-		if len(files) == 0 {
-			continue
-		}
-		if _, err := os.Stat(filepath.Join(dir, "MANIFEST")); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: %w: its MANIFEST is missing", dir, ErrCorrupt)
-		}
+	var files, manifest bool
+	err := eachFile(dir, func(path string, _ fs.FileInfo) error {
+		files = files || isStoreFile(path)
+		manifest = manifest || filepath.Base(path) == "MANIFEST"
+		return nil
+	})
+	if err == nil && files && !manifest {
+		err = fmt.Errorf("%s: %w: its MANIFEST is missing", dir, ErrCorrupt)
 	}
-	return nil
+	return err
 }
 
-// probeLock tells in our words whether another process holds the store: Badger
-// locks the folder itself, but its error has no type. The probe lets go again,
-// so that of two that start at once one may still get Badger's own error.
-func probeLock(dir string) error {
+func isStoreFile(path string) bool {
+	switch filepath.Ext(path) {
+	case ".sst", ".mem", ".vlog":
+		return true
+	}
+	return false
+}
+
+// removeStillborn removes the logs that a process made and was killed before it
+// gave them a size. Nothing can be in them, and Badger does not open a store
+// that has one.
+func removeStillborn(dir string) error {
+	return eachFile(dir, func(path string, info fs.FileInfo) error {
+		extension := filepath.Ext(path)
+		if info.Size() > 0 || extension != ".mem" && extension != ".vlog" {
+			return nil
+		}
+		return os.Remove(path)
+	})
+}
+
+// probe makes sure that no other process holds the store, in our words: Badger
+// locks the folder itself, but its error has no type. While it has the lock it
+// clears the folder for Badger. Then it lets go, so that of two that start at
+// once one may still get Badger's own error.
+func probe(dir string) error {
 	folder, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -156,5 +198,8 @@ func probeLock(dir string) error {
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return fmt.Errorf("%s: %w", dir, ErrLocked)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return removeStillborn(dir)
 }

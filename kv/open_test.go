@@ -230,7 +230,7 @@ func TestOpen_findsDamage(t *testing.T) {
 // Without its list of files Badger would take a store for an empty one and
 // delete what is there.
 func TestOpen_missingManifest(t *testing.T) {
-	store := kvtest.New(t)
+	store := kvtest.New(t, func(o *kv.Options) { o.Dir = filepath.Join(o.Dir, "a[1]*") }) // no pattern
 	do(t, store.CreateAll(specs("x", 10)))
 	do(t, store.Close())
 	manifest := filepath.Join(store.Options.Dir, "MANIFEST")
@@ -239,6 +239,23 @@ func TestOpen_missingManifest(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	do(t, os.Rename(manifest+"-kept", manifest))
+	again, err := kv.Open(store.Options)
+	do(t, err)
+	if got := count(t, &kvtest.Store{Store: again}); got != 10 {
+		t.Errorf("%d tokens", got)
+	}
+	do(t, again.Close())
+}
+
+// A process that is killed between making a log and giving it a size leaves an
+// empty file, which Badger does not open.
+func TestOpen_stillbornLogs(t *testing.T) {
+	store := kvtest.New(t)
+	do(t, store.CreateAll(specs("x", 10)))
+	do(t, store.Close())
+	for _, name := range []string{"00009.mem", "000009.vlog"} {
+		do(t, os.WriteFile(filepath.Join(store.Options.Dir, name), nil, 0o600))
+	}
 	again, err := kv.Open(store.Options)
 	do(t, err)
 	if got := count(t, &kvtest.Store{Store: again}); got != 10 {

@@ -50,7 +50,7 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	for _, check := range []func() error{
-		func() error { return probeLock(o.Dir) },
+		func() error { return probe(o.Dir) },
 		func() error { return checkManifest(o.Dir) },
 		reserve.checkMemory,
 	} {
@@ -72,7 +72,11 @@ func Open(o Options) (*Store, error) {
 		prefix: o.TokenPrefix,
 		now:    o.Now,
 	}
-	s.writer = startWriter(db, vault, reserve, o.Log)
+	folder, err := openFolder(o.Dir)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), db.Close())
+	}
+	s.writer = startWriter(db, vault, reserve, folder, o.Log)
 	return s, nil
 }
 

@@ -53,9 +53,9 @@ type writer struct {
 	failed  atomic.Bool // a commit failed; see ErrUnavailable
 }
 
-func startWriter(db *badger.DB, vault *vault, reserve reserve, log *slog.Logger) *writer {
+func startWriter(db *badger.DB, vault *vault, reserve reserve, folder *folder, log *slog.Logger) *writer {
 	w := &writer{
-		db: db, vault: vault, reserve: reserve, folder: &folder{path: reserve.dir}, log: log,
+		db: db, vault: vault, reserve: reserve, folder: folder, log: log,
 		queue:   make(chan *operation, maxWaiting),
 		stopped: make(chan struct{}),
 	}
@@ -80,6 +80,7 @@ func (w *writer) apply(decide decision) error {
 func (w *writer) stop() {
 	close(w.queue)
 	<-w.stopped
+	w.folder.close()
 }
 
 // writable is the reason why no change is taken now, if there is one.
