@@ -23,7 +23,8 @@ type list struct {
 
 	next   func() (kv.Token, error, bool)
 	stop   func()
-	buffer []byte // encoded, not read yet
+	buffer []byte // used again for each piece
+	unread []byte // of the buffer
 	began  bool
 	ended  bool
 }
@@ -38,7 +39,7 @@ func (s *Server) newList(r *request, snapshot *kv.Snapshot) *list {
 
 func (l *list) rewind() {
 	l.next, l.stop = iter.Pull2(l.snapshot.Tokens())
-	l.buffer, l.began, l.ended = nil, false, false
+	l.unread, l.began, l.ended = nil, false, false
 }
 
 // Close lets go of the snapshot.
@@ -68,23 +69,24 @@ func (l *list) Read(p []byte) (n int, err error) {
 			n, err = 0, fmt.Errorf("panic in a list: %v", v)
 		}
 	}()
-	if len(l.buffer) == 0 && !l.ended {
+	if len(l.unread) == 0 && !l.ended {
 		if err := l.fill(); err != nil {
 			l.server.Log.Error("a list broke off", "request_id", l.requestID, "err", err)
 			return 0, err
 		}
 	}
-	if len(l.buffer) == 0 {
+	if len(l.unread) == 0 {
 		return 0, io.EOF
 	}
-	n = copy(p, l.buffer)
-	l.buffer = l.buffer[n:]
+	n = copy(p, l.unread)
+	l.unread = l.unread[n:]
 	return n, nil
 }
 
 // fill encodes the next tokens.
 func (l *list) fill() error {
 	l.buffer = l.buffer[:0]
+	defer func() { l.unread = l.buffer }()
 	separator := ","
 	if !l.began {
 		separator, l.began = `{"data":[`, true
