@@ -175,6 +175,7 @@ func openStore(c config.Config, data *dataDir, log *slog.Logger) (*kv.Store, err
 		MasterKeys:   data.masterKeys,
 		TokenPrefix:  c.Token.Prefix,
 		MinFreeBytes: c.Store.MinFreeBytes,
+		MaxIndexed:   c.Store.MaxIndexedTokens,
 		Log:          log,
 	})
 	if errors.Is(err, kv.ErrWrongKey) {

@@ -52,7 +52,8 @@ type Limits struct {
 
 // Store is about the database.
 type Store struct {
-	MinFreeBytes uint64 `toml:"min_free_bytes"`
+	MinFreeBytes     uint64 `toml:"min_free_bytes"`
+	MaxIndexedTokens int    `toml:"max_indexed_tokens"`
 }
 
 // Log is about the log, which goes to stderr.
@@ -82,7 +83,7 @@ func Default() Config {
 			Shutdown: Duration{Duration: 30 * time.Second},
 		},
 		Limits: Limits{MaxConnections: 4096},
-		Store:  Store{MinFreeBytes: 128 << 20},
+		Store:  Store{MinFreeBytes: 128 << 20, MaxIndexedTokens: 2_000_000},
 		Log:    Log{Level: "info", Format: "text"},
 	}
 }

@@ -127,6 +127,7 @@ func TestValidate(t *testing.T) {
 		{"a wrong duration", "[timeouts]\nidle = \"2 minutes\"\n", `timeouts.idle: "2 minutes" is not a duration such as "10s" or "2m"`},
 		{"a number without a unit", "[timeouts]\nidle = 5\n", `timeouts.idle: "5" is not a duration such as "10s" or "2m"`},
 		{"no time at all", "[timeouts]\nwrite = \"0s\"", "timeouts.write: 0s is not between 10ms and 24h"},
+		{"an index of less than nothing", "[store]\nmax_indexed_tokens = -1", "store.max_indexed_tokens: -1 is not between 0 and"},
 		{"no connections", "[limits]\nmax_connections = 0", "limits.max_connections: 0 is not between 1 and"},
 		{"level", "[log]\nlevel = \"loud\"", `log.level: "loud" is not one of debug, info, warn, error`},
 		{"format", "[log]\nformat = \"xml\"", `log.format: "xml" is not one of text, json`},

@@ -22,6 +22,7 @@ func (c Config) Validate() error {
 		c.Token.validate(),
 		c.Timeouts.validate(),
 		c.Limits.validate(),
+		c.Store.validate(),
 		c.Log.validate(),
 		validateAdmins(c.Admins),
 		required("data_dir", c.DataDir),
@@ -121,6 +122,13 @@ func (t Timeouts) validate() (errs []error) {
 func (l Limits) validate() []error {
 	if l.MaxConnections < 1 || l.MaxConnections > 1<<20 {
 		return []error{fmt.Errorf("limits.max_connections: %d is not between 1 and %d", l.MaxConnections, 1<<20)}
+	}
+	return nil
+}
+
+func (s Store) validate() []error {
+	if s.MaxIndexedTokens < 0 || s.MaxIndexedTokens > 1e9 {
+		return []error{fmt.Errorf("store.max_indexed_tokens: %d is not between 0 and 1000000000", s.MaxIndexedTokens)}
 	}
 	return nil
 }

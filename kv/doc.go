@@ -7,6 +7,8 @@
 //   - A change that returned an error changed nothing, with one exception:
 //     after [ErrUnavailable] its outcome is unknown until the store has been
 //     opened again.
+//   - So does every verification, which reads memory and takes no lock: a
+//     token that was deleted or turned off is refused from then on.
 //   - Two changes never mix. One goroutine applies them one after another, so
 //     there are no conflicts to retry.
 //   - A snapshot shows one moment, however long it is read.
@@ -23,8 +25,9 @@
 // # Caveats
 //
 // One process at a time holds a store ([ErrLocked]). Whoever can write the
-// folder can remove records, or put back an older copy of one; only a copy kept
-// elsewhere shows that. A table that rots while the process runs is found at the
+// folder can remove records, put back an older copy of one, or change when it was
+// last used; only a copy kept elsewhere shows that. A crash may lose the last five
+// seconds of last uses. A table that rots while the process runs is found at the
 // next Open. Times are whole milliseconds; finer parts are cut off.
 //
 // DESIGN.md says what is on disk and why.

@@ -10,6 +10,10 @@ var (
 
 	// ErrExists is returned by Create where a token has the name already.
 	ErrExists = errors.New("exists")
+
+	// ErrInvalidToken is returned by Verify where what was presented is not good:
+	// unknown, expired, inactive or no value at all. Which of them is not told.
+	ErrInvalidToken = errors.New("not a valid token")
 )
 
 // InvalidError says which field breaks which rule. Nothing was changed.

@@ -8,22 +8,6 @@ var FormatValue = formatValue
 // Checksum is the checksum of a value's random digits.
 var Checksum = checksum
 
-// CreateAll makes tokens in one change.
-func (s *Store) CreateAll(specs []Spec) error {
-	return s.change(func(view) ([]change, error) {
-		var changes []change
-		for _, spec := range specs {
-			token, err := newToken(spec, s.now())
-			if err != nil {
-				return nil, err
-			}
-			made := s.vault.seal(token, NewValue(s.prefix), token.CreatedAt)
-			changes = append(changes, change{after: &made})
-		}
-		return changes, nil
-	})
-}
-
 // SyncsWrites reports whether Badger is told to sync, which no test that only
 // kills a process can tell: the kernel keeps what was written.
 func SyncsWrites() bool { return badgerOptions(Options{}).SyncWrites }
@@ -77,4 +61,53 @@ func SampleRecord() []byte {
 		panic(err)
 	}
 	return v.seal(token, formatValue("tkd", [32]byte{1, 2, 3}), token.CreatedAt).sealed
+}
+
+// Lookup is the token that has a value, valid or not, from the disk.
+func (s *Store) Lookup(value Value) (token Token, err error) {
+	err = s.view(func(view view) error {
+		r, err := view.lookup(s.vault.hash([]byte(value.Reveal())))
+		if err != nil {
+			return err
+		}
+		token = r.Token
+		token.LastUsedAt, err = view.lastUsed(r.hash)
+		return err
+	})
+	return token, err
+}
+
+// AwaitFilled waits until the index has been offered everything.
+func (s *Store) AwaitFilled() { <-s.filled }
+
+// Indexed is how many tokens the index holds.
+func (s *Store) Indexed() int { return int(s.index.count.Load()) }
+
+// Holds reports whether the index holds a value.
+func (s *Store) Holds(value Value) bool { return s.index.find(s.fingerprint(value)) != nil }
+
+func (s *Store) fingerprint(value Value) fingerprint {
+	return s.vault.hash([]byte(value.Reveal())).fingerprint()
+}
+
+// Forget drops a value from the index, as if there had been no room for it.
+func (s *Store) Forget(value Value) {
+	<-s.filled
+	s.index.overflowed.Store(true)
+	s.index.remove(s.fingerprint(value), 0)
+}
+
+// SlowReader reads the record of a value that the index does not hold, and
+// gives what is to be done with it afterwards.
+func (s *Store) SlowReader(value Value) (offer func()) {
+	since := s.index.changes.Load()
+	var r record
+	err := s.view(func(view view) (err error) {
+		r, err = view.lookup(s.vault.hash([]byte(value.Reveal())))
+		return err
+	})
+	if err != nil {
+		panic(err)
+	}
+	return func() { s.index.offer(&r, since, true) }
 }

@@ -22,7 +22,8 @@ type group struct {
 	entries, bytes int64
 
 	operations []*operation
-	refusals   []error // beside operations: why one was refused, or nil
+	refusals   []error  // beside operations: why one was refused, or nil
+	changes    []change // of those that were not, in their order
 
 	// failure is what Badger has against an entry that should fit. Half an
 	// operation must not be committed.
@@ -51,11 +52,16 @@ func (g *group) fits(writes []write) bool {
 	return int64(len(writes)) <= g.entries && size(writes) <= g.bytes
 }
 
-// add puts an operation into the group, with its writes or with the reason why
+// add puts an operation into the group, with its changes or with the reason why
 // it has none.
-func (g *group) add(op *operation, writes []write, refusal error) {
+func (g *group) add(op *operation, changes []change, writes []write, refusal error) {
 	g.operations = append(g.operations, op)
 	g.refusals = append(g.refusals, refusal)
+	g.changes = append(g.changes, changes...)
+	g.write(writes)
+}
+
+func (g *group) write(writes []write) {
 	g.entries -= int64(len(writes))
 	g.bytes -= size(writes)
 	for _, w := range writes {

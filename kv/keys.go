@@ -1,6 +1,9 @@
 package kv
 
-import "strings"
+import (
+	"encoding/binary"
+	"strings"
+)
 
 // The key space. One letter tells the kinds apart; DESIGN.md describes the
 // values.
@@ -10,10 +13,15 @@ const (
 
 	recordPrefix = "t/" // + name: the record
 	indexPrefix  = "h/" // + lookup hash of a value: the name
+	usesPrefix   = "u/" // + number of a shard: the last uses of its tokens
 )
 
 func recordKey(name string) []byte { return []byte(recordPrefix + name) }
 
 func indexKey(hash lookupHash) []byte { return append([]byte(indexPrefix), hash[:]...) }
+
+func usesKey(shard int) []byte {
+	return binary.BigEndian.AppendUint16([]byte(usesPrefix), uint16(shard)) //nolint:gosec // below shardCount
+}
 
 func nameOf(recordKey []byte) string { return strings.TrimPrefix(string(recordKey), recordPrefix) }

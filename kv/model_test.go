@@ -28,11 +28,13 @@ type model struct {
 // it is closed and opened in between.
 func TestStore_model(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
-		m := &model{store: kvtest.New(t), tokens: map[string]kv.Token{}, values: map[string]kv.Value{}}
+		bound := rapid.SampledFrom(bounds).Draw(r, "bound")
+		m := &model{store: kvtest.New(t, func(o *kv.Options) { o.MaxIndexed = bound }), tokens: map[string]kv.Token{}, values: map[string]kv.Value{}}
 		r.Repeat(map[string]func(*rapid.T){
 			"create":  m.create,
 			"replace": m.replace,
 			"delete":  m.delete,
+			"verify":  m.verify,
 			"wait":    m.wait,
 			"reopen":  m.reopen,
 			"":        m.check,
@@ -117,6 +119,28 @@ func (m *model) delete(r *rapid.T) {
 	delete(m.values, name)
 }
 
+func (m *model) verify(r *rapid.T) {
+	now := m.store.Clock.Now()
+	for name, value := range m.values {
+		if !rapid.Bool().Draw(r, "ask about "+name) {
+			continue
+		}
+		token := m.tokens[name]
+		grant, err := m.store.Verify([]byte(value.Reveal()))
+		if !token.Active || !future(token.ExpiresAt, now) {
+			expectError(r, err, kv.ErrInvalidToken)
+			continue
+		}
+		expectError(r, err, nil)
+		expectEqual(r, kv.Grant{
+			Name: name, Write: token.Write, Expires: token.Expires(),
+			ValueMade: token.CreatedAt, ExpirationDate: token.ExpirationDate(),
+		}, grant)
+		token.LastUsedAt = now
+		m.tokens[name] = token
+	}
+}
+
 func (m *model) wait(r *rapid.T) {
 	m.store.Clock.Advance(time.Duration(rapid.IntRange(1, 3000).Draw(r, "milliseconds")) * time.Millisecond)
 }
@@ -142,6 +166,8 @@ func (m *model) check(r *rapid.T) {
 	for _, value := range m.dead {
 		_, err := m.store.Lookup(value)
 		expectError(r, err, kv.ErrNotFound)
+		_, err = m.store.Verify([]byte(value.Reveal()))
+		expectError(r, err, kv.ErrInvalidToken)
 	}
 	snapshot, err := m.store.Snapshot()
 	expectError(r, err, nil)

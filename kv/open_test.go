@@ -198,7 +198,7 @@ func TestSnapshot_CheckIntegrity(t *testing.T) {
 // own reads would pass over the block, show older states and shorter lists.
 func TestOpen_findsDamage(t *testing.T) {
 	store := kvtest.New(t)
-	do(t, store.CreateAll(specs("x", 2000)))
+	do(t, second(store.CreateAll(specs("x", 2000))))
 	store.Reopen() // which writes a table
 	do(t, store.Close())
 	tables, err := filepath.Glob(filepath.Join(store.Options.Dir, "*.sst"))
@@ -231,7 +231,7 @@ func TestOpen_findsDamage(t *testing.T) {
 // delete what is there.
 func TestOpen_missingManifest(t *testing.T) {
 	store := kvtest.New(t, func(o *kv.Options) { o.Dir = filepath.Join(o.Dir, "a[1]*") }) // no pattern
-	do(t, store.CreateAll(specs("x", 10)))
+	do(t, second(store.CreateAll(specs("x", 10))))
 	do(t, store.Close())
 	manifest := filepath.Join(store.Options.Dir, "MANIFEST")
 	do(t, os.Rename(manifest, manifest+"-kept"))
@@ -251,7 +251,7 @@ func TestOpen_missingManifest(t *testing.T) {
 // empty file, which Badger does not open.
 func TestOpen_stillbornLogs(t *testing.T) {
 	store := kvtest.New(t)
-	do(t, store.CreateAll(specs("x", 10)))
+	do(t, second(store.CreateAll(specs("x", 10))))
 	do(t, store.Close())
 	for _, name := range []string{"00009.mem", "000009.vlog"} {
 		do(t, os.WriteFile(filepath.Join(store.Options.Dir, name), nil, 0o600))
@@ -272,7 +272,7 @@ func TestOpen_fullDisk(t *testing.T) {
 		o.MinFreeBytes = 1
 		o.FreeBytes = func(string) (uint64, error) { return free, nil }
 	})
-	do(t, store.CreateAll(specs("x", 2000)))
+	do(t, second(store.CreateAll(specs("x", 2000))))
 	do(t, store.Close())
 	free = 1 << 20
 	if _, err := kv.Open(store.Options); !errors.Is(err, kv.ErrFull) || !strings.Contains(err.Error(), "are needed to open") {

@@ -26,6 +26,10 @@ type Options struct {
 	// refused with ErrFull before they reach Badger.
 	MinFreeBytes uint64
 
+	// MaxIndexed bounds the tokens that are held in memory for verification, at
+	// some 110 bytes and the name each. Verification of others reads the database.
+	MaxIndexed int
+
 	// FreeBytes says how much room a folder's disk has. Nil asks the system.
 	FreeBytes func(dir string) (uint64, error)
 

@@ -10,8 +10,8 @@ import (
 // Snapshot is the store at one moment. It must be closed, and the store's Close
 // waits for that. One goroutine at a time may use it.
 type Snapshot struct {
+	view
 	store *Store
-	txn   *badger.Txn
 }
 
 // Snapshot takes hold of the latest state, in constant time and memory.
@@ -19,7 +19,7 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	return &Snapshot{store: s, txn: s.db.NewTransaction(false)}, nil
+	return &Snapshot{s.newView(), s}, nil
 }
 
 // Close lets go of the snapshot.
@@ -30,73 +30,60 @@ func (s *Snapshot) Close() {
 	s.txn.Discard()
 }
 
-// Tokens are the tokens in the order of their names' bytes. It takes constant
-// memory and may be read more than once, though not while another reading is
+// Tokens are the tokens in the order of their names' bytes; their last uses are
+// those of the moment when they are read. It takes constant memory and may be read more than once, though not while another reading is
 // under way. After an error it ends.
 func (s *Snapshot) Tokens() iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
-		for r, err := range s.records() {
-			if !yield(r.Token, err) {
-				return
-			}
-		}
-	}
-}
-
-func (s *Snapshot) records() iter.Seq2[record, error] {
-	return func(yield func(record, error) bool) {
-		it, err := s.iterate(recordPrefix)
+		it, err := s.begin(recordPrefix)
 		if err != nil {
-			yield(record{}, err)
+			yield(Token{}, err)
 			return
 		}
 		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
-			var r record
-			err := it.Item().Value(func(raw []byte) (err error) {
-				r, err = s.store.vault.open(nameOf(it.Item().Key()), raw)
-				return err
-			})
-			if !yield(r, err) || err != nil {
+		for r, err := range s.records(it) {
+			if err == nil {
+				r.LastUsedAt, err = s.lastUsed(r.hash)
+			}
+			if !yield(r.Token, err) || err != nil {
 				return
 			}
 		}
 	}
 }
 
-// iterate begins a reading of the keys that begin with a prefix.
-func (s *Snapshot) iterate(prefix string) (it *badger.Iterator, err error) {
+// begin begins a reading of the keys that begin with a prefix.
+func (s *Snapshot) begin(prefix string) (it *badger.Iterator, err error) {
 	defer s.store.writer.outlive(&err)
-	return s.txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)}), nil
+	it = s.iterate(prefix)
+	it.Rewind()
+	return it, nil
 }
 
 // CheckIntegrity reads everything and reports what is wrong: a record that does
 // not match its seal, a record without its index entry, an index entry without
-// its record, a key of no known kind.
+// its record, last uses that are not readable, a key of no known kind.
 func (s *Snapshot) CheckIntegrity() error {
-	records := 0
-	view := view{s.txn, s.store.vault}
-	for r, err := range s.records() {
-		if err != nil {
-			return err
-		}
-		if _, err := view.lookup(r.value); err != nil {
-			return fmt.Errorf("token %q is not found by its value: %w", r.Name, err)
-		}
-		records++
+	records, err := s.checkRecords()
+	if err != nil {
+		return err
 	}
-	it, err := s.iterate("")
+	it, err := s.begin("")
 	if err != nil {
 		return err
 	}
 	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		key := it.Item().Key()
+	for ; it.Valid(); it.Next() {
+		key := string(it.Item().Key())
 		switch {
-		case string(key) == metaSchema, string(key) == metaDataKey:
-		case len(key) > 2 && string(key[:2]) == recordPrefix:
-		case len(key) > 2 && string(key[:2]) == indexPrefix:
+		case key == metaSchema, key == metaDataKey:
+		case len(key) > 2 && key[:2] == recordPrefix:
+		case len(key) > 2 && key[:2] == indexPrefix:
 			records--
+		case len(key) == 4 && key[:2] == usesPrefix:
+			if err := s.checkUses(key); err != nil {
+				return err
+			}
 		default:
 			return fmt.Errorf("%w: a key of no known kind: %q", ErrCorrupt, key)
 		}
@@ -105,4 +92,36 @@ func (s *Snapshot) CheckIntegrity() error {
 		return fmt.Errorf("%w: %d index entries too many", ErrCorrupt, -records)
 	}
 	return nil
+}
+
+func (s *Snapshot) checkRecords() (count int, err error) {
+	it, err := s.begin(recordPrefix)
+	if err != nil {
+		return 0, err
+	}
+	defer it.Close()
+	for r, err := range s.records(it) {
+		if err != nil {
+			return 0, err
+		}
+		if _, err := s.lookup(r.hash); err != nil {
+			return 0, fmt.Errorf("token %q is not found by its value: %w", r.Name, err)
+		}
+		count++
+	}
+	return count, nil
+}
+
+func (s *Snapshot) checkUses(key string) error {
+	raw, err := s.get([]byte(key))
+	if err != nil {
+		return err
+	}
+	uses, err := decodeUses(raw)
+	for i := range uses.len() {
+		if tag, _ := uses.at(i); key != string(usesKey(shardOf(tag))) {
+			return fmt.Errorf("%w: a last use is in the wrong place", ErrCorrupt)
+		}
+	}
+	return err
 }

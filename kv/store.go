@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -15,13 +16,16 @@ import (
 type Store struct {
 	db     *badger.DB
 	vault  *vault
+	index  *index
 	writer *writer
 	prefix string
 	now    func() time.Time
+	log    *slog.Logger
+	filled chan struct{} // closed when fill has ended
 
 	// users counts the operations under way, so that Close can wait for them.
 	mu     sync.Mutex
-	closed bool
+	closed atomic.Bool // set under mu
 	users  sync.WaitGroup
 }
 
@@ -69,14 +73,19 @@ func Open(o Options) (*Store, error) {
 	s := &Store{
 		db:     db,
 		vault:  vault,
+		index:  newIndex(o.MaxIndexed),
 		prefix: o.TokenPrefix,
 		now:    o.Now,
+		log:    o.Log,
+		filled: make(chan struct{}),
 	}
 	folder, err := openFolder(o.Dir)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), db.Close())
 	}
-	s.writer = startWriter(db, vault, reserve, folder, o.Log)
+	s.writer = startWriter(db, vault, s.index, reserve, folder, o.Log)
+	s.users.Add(1)
+	go s.fill()
 	return s, nil
 }
 
@@ -112,8 +121,7 @@ func verifyTables(db *badger.DB) (err error) {
 // Open finds it there.
 func (s *Store) Close() error {
 	s.mu.Lock()
-	closed := s.closed
-	s.closed = true
+	closed := s.closed.Swap(true)
 	s.mu.Unlock()
 	if closed {
 		return ErrClosed
@@ -151,7 +159,7 @@ func (s *Store) closeDatabase() error {
 func (s *Store) enter() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed.Load() {
 		return ErrClosed
 	}
 	s.users.Add(1)
@@ -161,25 +169,44 @@ func (s *Store) enter() error {
 // Create makes a token with a value of its own. It fails with an
 // InvalidError or ErrExists.
 func (s *Store) Create(spec Spec) (Token, Value, error) {
-	token, err := newToken(spec, s.now())
+	all, err := s.CreateAll([]Spec{spec})
 	if err != nil {
 		return Token{}, Value{}, err
 	}
-	// Sealed here and not in the writer, which every client waits for.
-	made := s.vault.seal(token, NewValue(s.prefix), token.CreatedAt)
-	err = s.change(func(view view) ([]change, error) {
-		switch exists, err := view.has(recordKey(token.Name)); {
-		case err != nil:
+	return all[0].Token, all[0].Value, nil
+}
+
+// Created is a new token with its value.
+type Created struct {
+	Token
+	Value Value
+}
+
+// CreateAll makes many tokens in one commit, or none of them. It fails as Create
+// does, naming the first token at fault, and with ErrTooLarge for more than fit
+// a transaction: some 3,000 always do.
+func (s *Store) CreateAll(specs []Spec) ([]Created, error) {
+	changes := make([]change, len(specs))
+	for i, spec := range specs {
+		token, err := newToken(spec, s.now())
+		if err != nil {
 			return nil, err
-		case exists:
-			return nil, fmt.Errorf("a token named %q %w", token.Name, ErrExists)
 		}
-		return []change{{after: &made}}, nil
+		// Sealed here and not in the writer, which every client waits for.
+		made := s.vault.seal(token, NewValue(s.prefix), token.CreatedAt)
+		changes[i].after = &made
+	}
+	err := s.change(func(view view) ([]change, error) {
+		return changes, view.expectNew(changes)
 	})
 	if err != nil {
-		return Token{}, Value{}, err
+		return nil, err
 	}
-	return token, made.value, nil
+	all := make([]Created, len(specs))
+	for i, c := range changes {
+		all[i] = Created{c.after.Token, c.after.value}
+	}
+	return all, nil
 }
 
 // Replace decides everything in spec anew; the value stays. An expiry that
@@ -256,17 +283,6 @@ func (s *Store) record(name string) (r record, err error) {
 	return r, err
 }
 
-// Lookup is the token that has a value, valid or not. It fails with
-// ErrNotFound.
-func (s *Store) Lookup(value Value) (token Token, err error) {
-	err = s.view(func(view view) error {
-		r, err := view.lookup(value)
-		token = r.Token
-		return err
-	})
-	return token, err
-}
-
 // Writable is nil while changes are taken, ErrFull while the disk lacks room
 // for them, and ErrUnavailable after a failed commit.
 func (s *Store) Writable() error { return s.writer.writable() }
@@ -279,14 +295,20 @@ func (s *Store) Ping() error {
 	})
 }
 
-// view runs a read on the latest state.
-func (s *Store) view(read func(view) error) (err error) {
+// view runs a read on the latest state, as an operation.
+func (s *Store) view(read func(view) error) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
 	defer s.users.Done()
-	defer s.writer.outlive(&err)
-	txn := s.db.NewTransaction(false)
-	defer txn.Discard()
-	return read(view{txn, s.vault})
+	return s.read(read)
 }
+
+func (s *Store) read(read func(view) error) (err error) {
+	defer s.writer.outlive(&err)
+	view := s.newView()
+	defer view.txn.Discard()
+	return read(view)
+}
+
+func (s *Store) newView() view { return view{s.db.NewTransaction(false), s.vault, s.index} }

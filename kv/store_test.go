@@ -229,7 +229,7 @@ func TestStore_concurrentClients(t *testing.T) {
 func TestStore_largeChanges(t *testing.T) {
 	store := kvtest.New(t)
 	t.Run("too large is refused and changes nothing", func(t *testing.T) {
-		if err := store.CreateAll(specs("huge", 20000)); !errors.Is(err, kv.ErrTooLarge) {
+		if _, err := store.CreateAll(specs("huge", 20000)); !errors.Is(err, kv.ErrTooLarge) {
 			t.Errorf("error %v", err)
 		}
 		if got := count(t, store); got != 0 {
@@ -240,7 +240,7 @@ func TestStore_largeChanges(t *testing.T) {
 		taken, refused := 0, 20000
 		for round := 0; refused-taken > 1; round++ {
 			n := (taken + refused) / 2
-			switch err := store.CreateAll(specs(fmt.Sprintf("edge-%02d", round), n)); {
+			switch _, err := store.CreateAll(specs(fmt.Sprintf("edge-%02d", round), n)); {
 			case err == nil:
 				taken = n
 			case errors.Is(err, kv.ErrTooLarge):
@@ -256,7 +256,7 @@ func TestStore_largeChanges(t *testing.T) {
 		before := count(t, store)
 		for i := range 8 {
 			wg.Go(func() {
-				if err := store.CreateAll(specs(fmt.Sprint("large-", i), 3000)); err != nil {
+				if _, err := store.CreateAll(specs(fmt.Sprint("large-", i), 3000)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -319,7 +319,7 @@ func TestStore_failedCommit(t *testing.T) {
 	do(t, os.Rename(dir, dir+"-gone"))
 	acknowledged := 0
 	for err == nil && acknowledged < 100 {
-		err = store.CreateAll(specs(fmt.Sprint("fill-", acknowledged), 3000))
+		_, err = store.CreateAll(specs(fmt.Sprint("fill-", acknowledged), 3000))
 		if err == nil {
 			acknowledged++
 		}
@@ -384,7 +384,7 @@ func TestStore_failedCommitOfAGroup(t *testing.T) {
 	results := make(chan error)
 	const changes = 30
 	for i := range changes {
-		go func() { results <- store.CreateAll(specs(fmt.Sprint("fill-", i), 1500)) }()
+		go func() { results <- second(store.CreateAll(specs(fmt.Sprint("fill-", i), 1500))) }()
 	}
 	for store.Waiting() < changes {
 		runtime.Gosched()

@@ -59,15 +59,22 @@ func formatValue(prefix string, random [32]byte) Value {
 // characters. Nothing else can ever have been issued or imported. The error
 // does not repeat the text.
 func ParseValue(text string) (Value, error) {
-	if len(text) < minValueLength || len(text) > maxValueLength {
-		return Value{}, &InvalidError{Field: "token", Reason: fmt.Sprintf("has %d characters; %d to %d are allowed", len(text), minValueLength, maxValueLength)}
-	}
-	for i := range len(text) {
-		if text[i] <= ' ' || text[i] > '~' {
-			return Value{}, &InvalidError{Field: "token", Reason: "contains a character that is not visible ASCII"}
-		}
+	if err := checkValue([]byte(text)); err != nil {
+		return Value{}, err
 	}
 	return newValue(text), nil
+}
+
+func checkValue(text []byte) error {
+	if len(text) < minValueLength || len(text) > maxValueLength {
+		return &InvalidError{Field: "token", Reason: fmt.Sprintf("has %d characters; %d to %d are allowed", len(text), minValueLength, maxValueLength)}
+	}
+	for _, c := range text {
+		if c <= ' ' || c > '~' {
+			return &InvalidError{Field: "token", Reason: "contains a character that is not visible ASCII"}
+		}
+	}
+	return nil
 }
 
 // HasTypo reports whether the value has the shape that NewValue gives but the

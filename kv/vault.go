@@ -12,6 +12,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
+	"sync"
 	"time"
 )
 
@@ -87,14 +89,21 @@ func (h lookupHash) equal(other lookupHash) bool { return hmac.Equal(h[:], other
 // vault turns records into what may lie on a disk and back. Its keys come from
 // the data key: one for lookup hashes, one for seals.
 type vault struct {
-	lookupKey []byte
-	aead      cipher.AEAD
+	hashers sync.Pool // of *hasher
+	aead    cipher.AEAD
+}
+
+// hasher is an HMAC with its key, and room for its result.
+type hasher struct {
+	mac hash.Hash
+	sum lookupHash
 }
 
 func newVault(dataKey []byte) *vault {
+	lookupKey := must(hkdf.Key(sha256.New, dataKey, nil, "tokend lookup 1", keySize))
 	return &vault{
-		lookupKey: must(hkdf.Key(sha256.New, dataKey, nil, "tokend lookup 1", keySize)),
-		aead:      newAEAD(must(hkdf.Key(sha256.New, dataKey, nil, "tokend seal 1", keySize))),
+		hashers: sync.Pool{New: func() any { return &hasher{mac: hmac.New(sha256.New, lookupKey)} }},
+		aead:    newAEAD(must(hkdf.Key(sha256.New, dataKey, nil, "tokend seal 1", keySize))),
 	}
 }
 
@@ -102,15 +111,19 @@ func newAEAD(key []byte) cipher.AEAD {
 	return must(cipher.NewGCMWithRandomNonce(must(aes.NewCipher(key))))
 }
 
-func (v *vault) hash(value Value) lookupHash {
-	mac := hmac.New(sha256.New, v.lookupKey)
-	mac.Write([]byte(value.Reveal()))
-	return lookupHash(mac.Sum(nil))
+// hash is the lookup hash of a value. It allocates nothing.
+func (v *vault) hash(value []byte) lookupHash {
+	h := v.hashers.Get().(*hasher)
+	defer v.hashers.Put(h)
+	h.mac.Reset()
+	h.mac.Write(value)
+	h.mac.Sum(h.sum[:0])
+	return h.sum
 }
 
 // seal makes the record of a token: its value sealed, all the rest authenticated.
 func (v *vault) seal(token Token, value Value, valueMade time.Time) record {
-	r := record{Token: token, value: value, valueMade: valueMade, hash: v.hash(value)}
+	r := record{Token: token, value: value, valueMade: valueMade, hash: v.hash([]byte(value.Reveal()))}
 	encoded := must(encoding.Marshal(fieldsOf(r)))
 	r.sealed = encodeRecord(storedRecord{
 		Fields: encoded,

@@ -3,14 +3,17 @@ package kv
 import (
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/dgraph-io/badger/v4"
 )
 
-// view reads records within one Badger transaction.
+// view reads records within one Badger transaction. What it gives carries the
+// last use that memory knows at that moment.
 type view struct {
 	txn   *badger.Txn
 	vault *vault
+	index *index
 }
 
 // get is a copy of what is stored under a key, or ErrNotFound.
@@ -38,19 +41,38 @@ func (v view) has(key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// record is the token with a name.
-func (v view) record(name string) (record, error) {
+// expectNew fails with ErrExists where a name is taken, be it by a change before.
+func (v view) expectNew(changes []change) error {
+	names := make(map[string]bool, len(changes))
+	for _, c := range changes {
+		exists, err := v.has(recordKey(c.after.Name))
+		if err != nil {
+			return err
+		}
+		if exists || names[c.after.Name] {
+			return fmt.Errorf("a token named %q %w", c.after.Name, ErrExists)
+		}
+		names[c.after.Name] = true
+	}
+	return nil
+}
+
+// record is the token with a name, and when it was last used.
+func (v view) record(name string) (r record, err error) {
 	raw, err := v.get(recordKey(name))
 	if err != nil {
 		return record{}, fmt.Errorf("a token named %q %w", name, err)
 	}
-	return v.vault.open(name, raw)
+	if r, err = v.vault.open(name, raw); err != nil {
+		return record{}, err
+	}
+	r.LastUsedAt, err = v.lastUsed(r.hash)
+	return r, err
 }
 
-// lookup is the token that has a value. The index only leads to a record; the
-// record itself, which is sealed, must then have the value.
-func (v view) lookup(value Value) (record, error) {
-	hash := v.vault.hash(value)
+// lookup is the token whose value has a hash. The index on disk only leads to a
+// record; the record itself, which is sealed, must then have the hash.
+func (v view) lookup(hash lookupHash) (record, error) {
 	name, err := v.get(indexKey(hash))
 	if err != nil {
 		return record{}, err
@@ -70,4 +92,26 @@ func (v view) lookup(value Value) (record, error) {
 		return record{}, fmt.Errorf("%w: an index entry leads to %q, which has another value", ErrCorrupt, name)
 	}
 	return r, nil
+}
+
+// iterate prepares a reading of the keys that begin with a prefix.
+func (v view) iterate(prefix string) *badger.Iterator {
+	return v.txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
+}
+
+// records are the records from an iterator's place on, without their last uses.
+// After an error there are no more.
+func (v view) records(it *badger.Iterator) iter.Seq2[record, error] {
+	return func(yield func(record, error) bool) {
+		for ; it.Valid(); it.Next() {
+			var r record
+			err := it.Item().Value(func(raw []byte) (err error) {
+				r, err = v.vault.open(nameOf(it.Item().Key()), raw)
+				return err
+			})
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
 }

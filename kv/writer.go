@@ -21,6 +21,15 @@ type change struct {
 	before, after *record
 }
 
+// enters and leaves report whether a value does so with the change.
+func (c change) enters() bool {
+	return c.after != nil && (c.before == nil || c.after.hash != c.before.hash)
+}
+
+func (c change) leaves() bool {
+	return c.before != nil && (c.after == nil || c.after.hash != c.before.hash)
+}
+
 // A decision says what to change, given the state that it will change. It runs
 // in the writer's goroutine and must not keep the view.
 type decision func(view) ([]change, error)
@@ -44,6 +53,7 @@ func (op *operation) finish(err error) {
 type writer struct {
 	db      *badger.DB
 	vault   *vault
+	index   *index
 	reserve reserve
 	folder  *folder
 	log     *slog.Logger
@@ -53,9 +63,9 @@ type writer struct {
 	failed  atomic.Bool // a commit failed; see ErrUnavailable
 }
 
-func startWriter(db *badger.DB, vault *vault, reserve reserve, folder *folder, log *slog.Logger) *writer {
+func startWriter(db *badger.DB, vault *vault, index *index, reserve reserve, folder *folder, log *slog.Logger) *writer {
 	w := &writer{
-		db: db, vault: vault, reserve: reserve, folder: folder, log: log,
+		db: db, vault: vault, index: index, reserve: reserve, folder: folder, log: log,
 		queue:   make(chan *operation, maxWaiting),
 		stopped: make(chan struct{}),
 	}
@@ -105,12 +115,24 @@ func (w *writer) outlive(err *error) {
 
 func (w *writer) run() {
 	defer close(w.stopped)
-	for op := range w.queue {
-		if err := w.writable(); err != nil {
-			op.finish(err)
-			continue
+	flush := newFlusher(w)
+	for {
+		select {
+		case op, ok := <-w.queue:
+			if !ok {
+				flush.all()
+				return
+			}
+			if err := w.writable(); err != nil {
+				op.finish(err)
+				continue
+			}
+			w.commitGroup(op)
+		case <-w.index.woken:
+			flush.begin()
+		case <-flush.timer.C:
+			flush.next()
 		}
-		w.commitGroup(op)
 	}
 }
 
@@ -119,7 +141,7 @@ func (w *writer) run() {
 func (w *writer) commitGroup(op *operation) {
 	g := newGroup(w.db)
 	for taken := 1; op != nil; taken++ {
-		writes, err := w.decide(g, op)
+		changes, writes, err := w.decide(g, op)
 		if !g.fits(writes) {
 			if failure := w.commit(g); failure != nil {
 				op.finish(failure)
@@ -128,9 +150,9 @@ func (w *writer) commitGroup(op *operation) {
 			g = newGroup(w.db)
 		}
 		if !g.fits(writes) {
-			writes, err = nil, ErrTooLarge
+			changes, writes, err = nil, nil, ErrTooLarge
 		}
-		g.add(op, writes, err)
+		g.add(op, changes, writes, err)
 		op = nil
 		if taken < maxGroup {
 			op = w.waiting()
@@ -151,47 +173,53 @@ func (w *writer) waiting() *operation {
 // decide runs an operation's decision to its end before anything is written, so
 // that nothing of an operation that fails is in the transaction. A panic in it is that
 // operation's failure alone.
-func (w *writer) decide(g *group, op *operation) (writes []write, err error) {
+func (w *writer) decide(g *group, op *operation) (changes []change, writes []write, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.log.Error("panic in a change", "panic", p, "stack", string(debug.Stack()))
-			writes, err = nil, fmt.Errorf("panic in a change: %v", p)
+			changes, writes, err = nil, nil, fmt.Errorf("panic in a change: %v", p)
 		}
 	}()
-	changes, err := op.decide(view{g.txn, w.vault})
+	changes, err = op.decide(w.view(g))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, c := range changes {
 		writes = append(writes, enter(c)...)
 	}
-	return writes, nil
+	return changes, writes, nil
 }
 
+func (w *writer) view(g *group) view { return view{g.txn, w.vault, w.index} }
+
 // enter is the door: it turns a changed record into what is to be written. The
-// index follows the record in the same transaction.
+// index on disk follows the record in the same transaction; the one in memory
+// follows when that is committed.
 func enter(c change) []write {
 	var writes []write
-	if c.before != nil && (c.after == nil || c.after.hash != c.before.hash) {
+	if c.leaves() {
 		writes = append(writes, write{key: indexKey(c.before.hash)})
 	}
 	if c.after == nil {
 		return append(writes, write{key: recordKey(c.before.Name)})
 	}
 	writes = append(writes, write{recordKey(c.after.Name), c.after.sealed})
-	if c.before == nil || c.after.hash != c.before.hash {
+	if c.enters() {
 		writes = append(writes, write{indexKey(c.after.hash), []byte(c.after.Name)})
 	}
 	return writes
 }
 
-// commit makes a group durable and answers its operations. It gives the error
-// of a commit that failed.
+// commit makes a group durable, has verification follow it, and answers its
+// operations. It gives the error of a commit that failed.
 func (w *writer) commit(g *group) error {
 	defer g.txn.Discard()
 	err := g.failure
 	if err == nil {
 		err = w.sync(g)
+	}
+	if err == nil {
+		w.index.publish(g.changes)
 	}
 	for i, op := range g.operations {
 		if err != nil {

@@ -39,6 +39,7 @@ func New(t testing.TB, adjust ...func(*kv.Options)) *Store {
 		Options: kv.Options{
 			Dir:        t.TempDir(),
 			MasterKeys: []kv.MasterKey{kv.NewMasterKey()},
+			MaxIndexed: 1 << 20,
 			Now:        clock.Now,
 			Log:        slog.New(slog.DiscardHandler),
 		},

@@ -1,0 +1,178 @@
+package kv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Grant is what a value that is good stands for.
+type Grant struct {
+	Name      string
+	Write     bool
+	Expires   bool
+	ValueMade time.Time
+
+	// ExpirationDate is as in Token: without an expiry it is the time of the
+	// token's last change.
+	ExpirationDate time.Time
+}
+
+// Verify says what somebody who presents a value may do, and notes that it was
+// used. It fails with ErrInvalidToken, whatever the reason. It does not keep the
+// bytes. It reads memory only, unless the index does not hold all tokens.
+func (s *Store) Verify(presented []byte) (Grant, error) {
+	e, now, err := s.check(presented)
+	if err != nil {
+		return Grant{}, err
+	}
+	s.index.use(e, now)
+	return e.grant(), nil
+}
+
+// Peek is Verify without a trace: the token does not count as used.
+func (s *Store) Peek(presented []byte) (Grant, error) {
+	e, _, err := s.check(presented)
+	if err != nil {
+		return Grant{}, err
+	}
+	return e.grant(), nil
+}
+
+func (e *entry) grant() Grant {
+	return Grant{
+		Name:           e.name,
+		Write:          e.write,
+		Expires:        e.expires,
+		ValueMade:      fromMilli(e.valueMade),
+		ExpirationDate: fromMilli(e.expirationDate),
+	}
+}
+
+// check is the entry of a value that is good at this moment.
+func (s *Store) check(presented []byte) (e *entry, now int64, err error) {
+	if s.closed.Load() {
+		return nil, 0, ErrClosed
+	}
+	if checkValue(presented) != nil {
+		return nil, 0, ErrInvalidToken
+	}
+	// Before the entry is looked up: what is answered was true at this moment or
+	// later.
+	now = s.now().UnixMilli()
+	hash := s.vault.hash(presented)
+	e = s.index.find(hash.fingerprint())
+	if e == nil && !s.index.whole() {
+		e, err = s.load(hash)
+	}
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case e == nil || !e.valid(now):
+		return nil, 0, ErrInvalidToken
+	}
+	return e, now, nil
+}
+
+// load reads what the index does not hold and offers it to the index. Where no
+// token has the value, the entry is nil.
+func (s *Store) load(hash lookupHash) (e *entry, err error) {
+	for e == nil {
+		since := s.index.changes.Load()
+		err := s.view(func(view view) error {
+			r, err := view.lookup(hash)
+			if err == nil {
+				e = s.index.offer(&r, since, true)
+			}
+			return err
+		})
+		if errors.Is(err, ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// fill offers all records to the index, in pieces so that it holds no snapshot
+// for long.
+func (s *Store) fill() {
+	defer s.users.Done()
+	defer close(s.filled)
+	begin := time.Now()
+	err := s.fillEntries()
+	if err == nil {
+		err = s.fillUses()
+	}
+	if s.closed.Load() {
+		return
+	}
+	if err != nil {
+		s.log.Error("the index could not be filled; verification asks the database", "err", err)
+		return
+	}
+	s.index.filled.Store(true)
+	count := s.index.count.Load()
+	if s.index.overflowed.Load() {
+		s.log.Warn("there are more tokens than the index may hold; verification of the others asks the database", "max_indexed_tokens", count)
+	}
+	s.log.Debug("the index is filled", "tokens", count, "took", time.Since(begin))
+}
+
+const fillPiece = 512 // records
+
+func (s *Store) fillEntries() error {
+	after, more := "", true
+	for more && !s.closed.Load() && !s.index.overflowed.Load() {
+		since := s.index.changes.Load()
+		err := s.read(func(view view) error {
+			it := view.iterate(recordPrefix)
+			defer it.Close()
+			it.Seek(append(recordKey(after), 0))
+			more = false
+			left := fillPiece
+			for r, err := range view.records(it) {
+				if err != nil {
+					return err
+				}
+				if left--; left < 0 || s.index.offer(&r, since, false) == nil {
+					more = true // from here on, and in its newest state
+					break
+				}
+				after = r.Name
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillUses tells the entries their last uses.
+func (s *Store) fillUses() error {
+	return s.read(func(view view) error {
+		it := view.iterate(usesPrefix)
+		defer it.Close()
+		it.Rewind()
+		for shard := range shardCount {
+			var stored uses
+			if it.Valid() && bytes.Equal(it.Item().Key(), usesKey(shard)) {
+				raw, err := it.Item().ValueCopy(nil)
+				if err != nil {
+					return fmt.Errorf("cannot be read: %w", err)
+				}
+				if stored, err = decodeUses(raw); err != nil {
+					return err
+				}
+				it.Next()
+			}
+			s.index.learn(shard, stored)
+		}
+		return nil
+	})
+}
