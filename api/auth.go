@@ -1,14 +1,11 @@
 package api
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
-	"strings"
 
 	"github.com/valyala/fasthttp"
-
-	"tokend/kv"
 )
 
 // Admin is somebody who manages tokens, known by the hash of his own token.
@@ -19,13 +16,32 @@ type Admin struct {
 }
 
 // authorize lets a request pass or says why not. On its way it notes who asks.
-func (s *Server) authorize(r *request, need access) error {
-	if need == anyone {
-		return nil
+func (s *Server) authorize(r *request, rt *route) error {
+	switch rt.access {
+	case readAdmin, writeAdmin:
+		return s.authorizeAdmin(r, rt.access)
+	case introspector:
+		return s.authorizeIntrospector(r)
+	case holder:
+		return s.authorizeHolder(r)
+	case proxied:
+		return s.authorizeProxied(r, rt.need(&r.ctx.Request.Header))
+	case anyone:
 	}
-	credential, err := bearer(&r.ctx.Request.Header)
-	if err != nil {
-		return err
+	return nil
+}
+
+func (s *Server) authorizeAdmin(r *request, need access) error {
+	headers := r.ctx.Request.Header.PeekAll(fasthttp.HeaderAuthorization)
+	if len(headers) == 0 {
+		return errUnauthorized
+	}
+	scheme, credential, ok := splitAuthorization(headers[0])
+	switch {
+	case len(headers) > 1, scheme == noScheme, scheme == bearer && !ok:
+		return errMalformed
+	case scheme != bearer:
+		return errUnauthorized
 	}
 	admin, ok := s.findAdmin(credential)
 	if !ok {
@@ -38,33 +54,38 @@ func (s *Server) authorize(r *request, need access) error {
 	return nil
 }
 
-// bearer is the token in the one Authorization header (RFC 6750, section 2.1).
-func bearer(h *fasthttp.RequestHeader) (string, error) {
-	headers := h.PeekAll(fasthttp.HeaderAuthorization)
-	switch len(headers) {
-	case 0:
-		return "", errUnauthorized
-	case 1:
-	default:
-		return "", errMalformed
-	}
-	scheme, token, _ := strings.Cut(string(headers[0]), " ")
-	token = strings.TrimLeft(token, " ")
+// The schemes of an Authorization header that matter here.
+type scheme int
+
+const (
+	noScheme scheme = iota // the header is empty
+	bearer                 // RFC 6750
+	basic                  // RFC 7617
+	otherScheme
+)
+
+// splitAuthorization takes an Authorization header apart. It is not ok where
+// there is not exactly one credential behind the scheme.
+func splitAuthorization(header []byte) (s scheme, credential []byte, ok bool) {
+	name, credential, _ := bytes.Cut(header, []byte{' '})
+	credential = bytes.TrimLeft(credential, " ")
 	switch {
-	case scheme == "":
-		return "", errMalformed
-	case !strings.EqualFold(scheme, "Bearer"):
-		return "", errUnauthorized
-	case token == "" || strings.ContainsAny(token, " \t"):
-		return "", errMalformed
+	case len(name) == 0:
+		s = noScheme
+	case bytes.EqualFold(name, []byte("Bearer")):
+		s = bearer
+	case bytes.EqualFold(name, []byte("Basic")):
+		s = basic
+	default:
+		s = otherScheme
 	}
-	return token, nil
+	return s, credential, len(credential) > 0 && !bytes.ContainsAny(credential, " \t")
 }
 
 // findAdmin compares with every admin, in constant time: neither the answer's
 // time nor the order of admins tells anything of a token.
-func (s *Server) findAdmin(credential string) (found Admin, ok bool) {
-	hash := sha256.Sum256([]byte(credential))
+func (s *Server) findAdmin(credential []byte) (found Admin, ok bool) {
+	hash := sha256.Sum256(credential)
 	for _, admin := range s.Admins {
 		if subtle.ConstantTimeCompare(hash[:], admin.SHA256[:]) == 1 {
 			found, ok = admin, true
@@ -75,13 +96,9 @@ func (s *Server) findAdmin(credential string) (found Admin, ok bool) {
 
 // refuseCredential tells an issued token, which would be good elsewhere, from
 // all others, of which nothing is told.
-func (s *Server) refuseCredential(credential string) error {
-	switch _, err := s.Store.Peek([]byte(credential)); {
-	case err == nil:
-		return errIssuedToken
-	case errors.Is(err, kv.ErrInvalidToken):
-		return errInvalidToken
-	default:
+func (s *Server) refuseCredential(credential []byte) error {
+	if _, err := s.Store.Peek(credential); err != nil {
 		return err
 	}
+	return errIssuedToken
 }

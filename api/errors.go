@@ -19,6 +19,7 @@ type problem struct {
 	detail string
 	field  string // where one field is at fault
 
+	scheme     string // for WWW-Authenticate; empty: Bearer
 	challenge  string // for WWW-Authenticate, behind the realm
 	allow      string // for 405
 	retryAfter string // seconds, where a later try may succeed
@@ -33,20 +34,26 @@ var (
 	errUnauthorized = &problem{status: 401, code: "unauthorized", detail: "an admin token is expected: Authorization: Bearer <token>"}
 	errMalformed    = &problem{status: 400, code: "invalid_request", challenge: `error="invalid_request"`,
 		detail: "exactly one Authorization header is expected: Bearer and one token"}
-	errInvalidToken = &problem{status: 401, code: "invalid_token", challenge: `error="invalid_token"`,
-		detail: "the token is not known here"}
 	errIssuedToken = &problem{status: 403, code: "insufficient_scope", challenge: `error="insufficient_scope"`,
 		detail: "issued tokens do not manage tokens; an admin token is expected"}
 	errReadOnlyAdmin = &problem{status: 403, code: "insufficient_scope", challenge: `error="insufficient_scope", scope="write"`,
 		detail: "this admin token may only list"}
+	errNoToken   = &problem{status: 401, code: "unauthorized", detail: "a token is expected: Authorization: Bearer <token>, or X-API-Key: <token>"}
+	errTwoTokens = &problem{status: 400, code: "invalid_request", challenge: `error="invalid_request"`,
+		detail: "exactly one token is expected, in one Authorization or one X-API-Key header"}
+	errReadOnlyToken = &problem{status: 403, code: "insufficient_scope", challenge: `error="insufficient_scope", scope="write"`,
+		detail: "this token may read, not write"}
+	errNoCaller    = &problem{status: 401, code: "unauthorized", detail: "an admin token or an issued one is expected, as Bearer or as the password of Basic"}
+	errBasic       = &problem{status: 401, code: "invalid_token", scheme: "Basic", detail: "the password is not a token that is valid here"}
 	errMisdirected = &problem{status: 421, code: "misdirected_request",
 		detail: "this host name is not served here; use localhost, an IP address, or add it to allowed_hosts"}
-	errBodyTooLarge   = &problem{status: 413, code: "body_too_large", detail: "the body is larger than 64 KiB", close: true}
-	errHeaderTooLarge = &problem{status: 431, code: "headers_too_large", detail: "the request's first line and headers are larger than 16 KiB", close: true}
-	errTimeout        = &problem{status: 408, code: "request_timeout", detail: "the request did not arrive in time", close: true}
-	errVersion        = &problem{status: 505, code: "http_version_not_supported", detail: "HTTP/1.1 and HTTP/1.0 are spoken here", close: true}
-	errBroken         = badRequest("the request is not valid HTTP")
-	errInternal       = &problem{status: 500, code: "internal", detail: "an unexpected failure; the server's log has it under the request id"}
+	errBodyTooLarge     = &problem{status: 413, code: "body_too_large", detail: "the body is larger than 64 KiB", close: true}
+	errHeaderTooLarge   = &problem{status: 431, code: "headers_too_large", detail: "the request's first line and headers are larger than 16 KiB", close: true}
+	errTimeout          = &problem{status: 408, code: "request_timeout", detail: "the request did not arrive in time", close: true}
+	errVersion          = &problem{status: 505, code: "http_version_not_supported", detail: "HTTP/1.1 and HTTP/1.0 are spoken here", close: true}
+	errBroken           = badRequest("the request is not valid HTTP")
+	errInternalForProxy = &problem{status: 503, code: "internal", detail: errInternal.detail}
+	errInternal         = &problem{status: 500, code: "internal", detail: "an unexpected failure; the server's log has it under the request id"}
 )
 
 // badRequest is a request whose framing cannot be trusted.
@@ -81,6 +88,7 @@ var storeProblems = []struct {
 	err error
 	problem
 }{
+	{kv.ErrInvalidToken, problem{status: 401, code: "invalid_token", challenge: `error="invalid_token"`, detail: "the token is not valid here"}},
 	{kv.ErrNotFound, problem{status: 404, code: "token_not_found", field: "name"}},
 	{kv.ErrExists, problem{status: 409, code: "name_taken", field: "name"}},
 	{kv.ErrFull, problem{status: 507, code: "storage_full", detail: "the disk is nearly full; nothing was changed"}},

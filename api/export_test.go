@@ -1,11 +1,19 @@
 package api
 
-import "tokend/kv"
+import (
+	"strings"
+
+	"tokend/kv"
+)
 
 // RouteKeys are the method and path of every route.
 func RouteKeys() (keys [][2]string) {
 	for _, rt := range routes {
-		keys = append(keys, [2]string{rt.method, rt.path})
+		method := rt.method
+		if method == anyMethod {
+			method = "GET" // one that stands for all
+		}
+		keys = append(keys, [2]string{method, strings.Replace(rt.path, ":*", "", 1)})
 	}
 	return keys
 }
@@ -18,14 +26,14 @@ const TooManyConnections = tooManyConnections
 
 // AddRoute adds a route to a server that is not serving yet.
 func (s *Server) AddRoute(path string, handle func() string) {
-	s.router.GET(path, s.adapt(route{method: "GET", path: path, handle: func(*Server, *request) (reply, error) {
+	s.router.GET(path, s.adapt(&route{method: "GET", path: path, handle: func(*Server, *request) (reply, error) {
 		return reply{kind: "text/plain", text: handle()}, nil
 	}}))
 }
 
 // AddStream adds a route whose body calls next for each token that it lists.
 func (s *Server) AddStream(path string, next func()) {
-	s.router.GET(path, s.adapt(route{method: "GET", path: path, handle: func(_ *Server, r *request) (reply, error) {
+	s.router.GET(path, s.adapt(&route{method: "GET", path: path, handle: func(_ *Server, r *request) (reply, error) {
 		reply, err := s.list(r)
 		if err != nil {
 			return reply, err
@@ -62,7 +70,7 @@ func FieldOf(err error) (status int, field string) {
 func Codes() []string {
 	codes := []string{"overloaded"} // also of tooManyConnections
 	for _, p := range []*problem{
-		errNotFound, errUnauthorized, errMalformed, errInvalidToken, errIssuedToken, errReadOnlyAdmin, errMisdirected,
+		errNotFound, errUnauthorized, errMalformed, errIssuedToken, errNoToken, errTwoTokens, errReadOnlyToken, errNoCaller, errBasic, errInternalForProxy, errReadOnlyAdmin, errMisdirected,
 		errBodyTooLarge, errHeaderTooLarge, errTimeout, errVersion, errBroken, errInternal, methodNotAllowed(""),
 		invalidBody("", ""), invalidQuery("", ""), invalidName(""), invalidExpiration(""),
 	} {

@@ -7,14 +7,15 @@ import (
 )
 
 // checkFraming refuses what fasthttp serves although two readers could take it
-// for different requests (RFC 9112, sections 2.3, 3.2, 5.2 and 6.3).
-func checkFraming(h *fasthttp.RequestHeader) error {
+// for different requests (RFC 9112, sections 2.3, 3.2, 5.2 and 6.3). Behind a
+// proxy's check, the target's end is the client's and may be anything.
+func checkFraming(h *fasthttp.RequestHeader, anyTarget bool) error {
 	switch string(h.Protocol()) {
 	case "HTTP/1.1", "HTTP/1.0":
 	default:
 		return errVersion
 	}
-	if err := checkTarget(h); err != nil {
+	if err := checkTarget(h, anyTarget); err != nil {
 		return err
 	}
 	return checkHeaderLines(h.RawHeaders())
@@ -22,9 +23,9 @@ func checkFraming(h *fasthttp.RequestHeader) error {
 
 // checkTarget takes a path, and an absolute URL if it is for the host that the
 // Host header names.
-func checkTarget(h *fasthttp.RequestHeader) error {
+func checkTarget(h *fasthttp.RequestHeader, anyEnd bool) error {
 	target := h.RequestURI()
-	if bytes.IndexByte(target, '#') >= 0 {
+	if !anyEnd && bytes.IndexByte(target, '#') >= 0 {
 		return badRequest("the request target has a fragment")
 	}
 	if target[0] == '/' || len(target) == 1 { // "*" is only let through for OPTIONS

@@ -10,7 +10,7 @@ import (
 
 // adapt makes a route's handler: every answer but those to broken requests goes
 // through here.
-func (s *Server) adapt(rt route) fasthttp.RequestHandler {
+func (s *Server) adapt(rt *route) fasthttp.RequestHandler {
 	observe := s.recorder(rt)
 	return func(ctx *fasthttp.RequestCtx) {
 		s.Metrics.InFlight.Inc()
@@ -23,11 +23,11 @@ func (s *Server) adapt(rt route) fasthttp.RequestHandler {
 	}
 }
 
-func (s *Server) respond(r *request, rt route) {
+func (s *Server) respond(r *request, rt *route) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.Log.Error("panic", "route", rt.path, "admin", r.admin.Name, "request_id", r.id, "panic", p, "stack", string(debug.Stack()))
-			r.fail(errInternal)
+			r.fail(rt.internal())
 		}
 	}()
 	reply, err := s.answer(r, rt)
@@ -37,6 +37,7 @@ func (s *Server) respond(r *request, rt route) {
 	}
 	p, known := problemOf(err)
 	if !known {
+		p = rt.internal()
 		s.Log.Error("unexpected failure", "route", rt.path, "admin", r.admin.Name, "request_id", r.id, "err", err)
 	}
 	r.fail(p)
@@ -44,8 +45,8 @@ func (s *Server) respond(r *request, rt route) {
 
 // answer carries out a request, with the checks in the order that the contract
 // gives. Path and method come first: they chose the route.
-func (s *Server) answer(r *request, rt route) (reply, error) {
-	if err := checkFraming(&r.ctx.Request.Header); err != nil {
+func (s *Server) answer(r *request, rt *route) (reply, error) {
+	if err := checkFraming(&r.ctx.Request.Header, rt.access == proxied); err != nil {
 		return reply{}, err
 	}
 	if !rt.known() {
@@ -54,8 +55,11 @@ func (s *Server) answer(r *request, rt route) (reply, error) {
 	if rt.local && !s.servesHost(r.ctx) {
 		return reply{}, errMisdirected
 	}
-	if err := s.authorize(r, rt.access); err != nil {
+	if err := s.authorize(r, rt); err != nil {
 		return reply{}, err
+	}
+	if rt.access == proxied { // the rest of the request is none of our business
+		return rt.handle(s, r)
 	}
 	if err := r.readBody(maxBodyBytes); err != nil {
 		return reply{}, err
@@ -83,7 +87,7 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 const otherMethod = "other"
 
 // recorder records a route's answers.
-func (s *Server) recorder(rt route) func(*fasthttp.RequestCtx, time.Duration) {
+func (s *Server) recorder(rt *route) func(*fasthttp.RequestCtx, time.Duration) {
 	byMethod := s.Metrics.Route(cmp.Or(rt.method, otherMethod), rt.path)
 	head := byMethod
 	if rt.method == fasthttp.MethodGet {

@@ -1,17 +1,20 @@
 package api
 
 import (
+	"cmp"
+
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/valyala/fasthttp"
 )
 
 // reply is what a handler answers where nothing went wrong. At most one of
-// data, plain, text, stream and written is set.
+// data, plain, json, text, stream and written is set.
 type reply struct {
 	status int    // 0: 200
 	data   any    // shown as {"data":[…]}
 	plain  any    // shown as it is
+	json   []byte // encoded already; it is copied
 	text   string // with kind, its content type
 	kind   string
 	stream *list
@@ -42,11 +45,17 @@ func (r *request) succeed(reply reply) {
 		r.writeJSON(jsonType, dataView{[]any{reply.data}})
 	case reply.plain != nil:
 		r.writeJSON(jsonType, reply.plain)
+	case reply.json != nil:
+		answer.Header.SetContentType(jsonType)
+		answer.SetBody(reply.json)
 	case reply.stream != nil:
 		r.writeStream(reply.stream)
 	case reply.kind != "":
 		answer.Header.SetContentType(reply.kind)
 		answer.SetBodyString(reply.text)
+	}
+	if r.grant.Name != "" {
+		r.addIdentity()
 	}
 }
 
@@ -57,7 +66,7 @@ func (r *request) fail(p *problem) {
 	r.addHeaders()
 	answer.SetStatusCode(p.status)
 	if p.status == fasthttp.StatusUnauthorized || p.challenge != "" {
-		challenge := `Bearer realm="tokend"`
+		challenge := cmp.Or(p.scheme, "Bearer") + ` realm="tokend"`
 		if p.challenge != "" {
 			challenge += ", " + p.challenge
 		}

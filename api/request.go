@@ -10,14 +10,18 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	"github.com/valyala/fasthttp"
+
+	"tokend/kv"
 )
 
 // request is a request on its way through the adapter.
 type request struct {
 	ctx   *fasthttp.RequestCtx
 	id    string
-	admin Admin // who asks, behind a route that needs an admin
+	admin Admin    // who asks, behind a route that needs an admin
+	grant kv.Grant // of the token that was presented, behind a route that checks it
 	query url.Values
+	space []byte // to build an answer in
 
 	body     []byte
 	bodyRead bool // to its end

@@ -15,6 +15,9 @@ const (
 	anyone access = iota
 	readAdmin
 	writeAdmin
+	holder       // of a good token
+	proxied      // a proxy asks for a holder, in its dialect
+	introspector // any admin or holder
 )
 
 // route is everything that is to be known about a path and method.
@@ -23,6 +26,7 @@ type route struct {
 	path   string
 	access access
 	params []string // query parameters; others are refused
+	need   needs    // of a proxy's check: what the original request needs
 	local  bool     // on loopback, only for a Host that means this machine
 	handle func(*Server, *request) (reply, error)
 }
@@ -36,6 +40,18 @@ var routes = []route{
 	{method: "DELETE", path: "/_/token", access: writeAdmin, params: []string{"name"}, handle: (*Server).deleteToken},
 	{method: "GET", path: "/_/token/value", access: writeAdmin, params: []string{"name"}, handle: (*Server).tokenValue},
 
+	{method: "GET", path: "/_/token/verify", access: holder, params: []string{"need"}, handle: (*Server).verify},
+	{method: "POST", path: "/_/token/verify", access: holder, params: []string{"need"}, handle: (*Server).verify},
+	{method: "POST", path: "/_/token/introspect", access: introspector, handle: (*Server).introspect},
+
+	{method: anyMethod, path: "/_/auth/nginx", access: proxied, need: byHeader("X-Original-Method"), handle: (*Server).pass},
+	{method: anyMethod, path: "/_/auth/forward", access: proxied, need: byHeader("X-Forwarded-Method"), handle: (*Server).pass},
+	{method: anyMethod, path: "/_/auth/envoy", access: proxied, need: byOwnMethod, handle: (*Server).pass},
+	{method: anyMethod, path: "/_/auth/envoy/", access: proxied, need: byOwnMethod, handle: (*Server).pass},
+	{method: anyMethod, path: "/_/auth/envoy/{path:*}", access: proxied, need: byOwnMethod, handle: (*Server).pass},
+	{method: anyMethod, path: "/_/auth/read", access: proxied, need: always(read), handle: (*Server).pass},
+	{method: anyMethod, path: "/_/auth/write", access: proxied, need: always(write), handle: (*Server).pass},
+
 	{method: "GET", path: "/healthz", handle: (*Server).healthz},
 	{method: "GET", path: "/readyz", handle: (*Server).readyz},
 	{method: "GET", path: "/metrics", local: true, handle: (*Server).scrape},
@@ -44,11 +60,23 @@ var routes = []route{
 	{method: "GET", path: "/", local: true, handle: (*Server).frontPage},
 }
 
+// anyMethod is the method of a route that takes all, also ones that nobody
+// knows.
+const anyMethod = "any"
+
 // known is false for the routes that stand for an unknown path or method.
-func (rt route) known() bool { return rt.method != "" }
+func (rt *route) known() bool { return rt.method != "" }
 
 // strictQuery reports whether unknown query parameters are refused.
-func (rt route) strictQuery() bool { return strings.HasPrefix(rt.path, "/_/") }
+func (rt *route) strictQuery() bool { return strings.HasPrefix(rt.path, "/_/") }
+
+// internal is the answer to an unexpected failure.
+func (rt *route) internal() *problem {
+	if rt.access == proxied {
+		return errInternalForProxy
+	}
+	return errInternal
+}
 
 // newRouter registers the table, and for each path an answer to every other
 // method. The router's own redirects, OPTIONS and 405 would go past the adapter.
@@ -60,8 +88,18 @@ func (s *Server) newRouter() *router.Router {
 	r.HandleMethodNotAllowed = false
 
 	methods := map[string][]string{}
-	for _, rt := range routes {
+	slashed := map[string]fasthttp.RequestHandler{} // the router cannot tell a path with a slash behind it from one without
+	for i := range routes {
+		rt := &routes[i]
 		handler := s.adapt(rt)
+		if rt.method == anyMethod {
+			if strings.HasSuffix(rt.path, "/") {
+				slashed[rt.path] = handler
+			} else {
+				r.ANY(rt.path, handler)
+			}
+			continue
+		}
 		r.Handle(rt.method, rt.path, handler)
 		methods[rt.path] = append(methods[rt.path], rt.method)
 		if rt.method == fasthttp.MethodGet {
@@ -72,18 +110,25 @@ func (s *Server) newRouter() *router.Router {
 	for path, allowed := range methods {
 		r.ANY(path, s.adapt(otherMethods(path, allowed)))
 	}
-	r.NotFound = s.adapt(route{path: "(unknown)", handle: func(*Server, *request) (reply, error) {
+	notFound := s.adapt(&route{path: "(unknown)", handle: func(*Server, *request) (reply, error) {
 		return reply{}, errNotFound
 	}})
+	r.NotFound = func(ctx *fasthttp.RequestCtx) {
+		if handler := slashed[string(ctx.URI().PathOriginal())]; handler != nil {
+			handler(ctx)
+			return
+		}
+		notFound(ctx)
+	}
 	return r
 }
 
 // otherMethods answers the methods that a path does not have.
-func otherMethods(path string, allowed []string) route {
+func otherMethods(path string, allowed []string) *route {
 	allowed = append(allowed, fasthttp.MethodOptions)
 	slices.Sort(allowed)
 	allow := strings.Join(allowed, ", ")
-	return route{path: path, handle: func(_ *Server, r *request) (reply, error) {
+	return &route{path: path, handle: func(_ *Server, r *request) (reply, error) {
 		if string(r.ctx.Method()) == fasthttp.MethodOptions {
 			return reply{status: fasthttp.StatusNoContent, allow: allow}, nil
 		}

@@ -1,0 +1,110 @@
+package api
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"tokend/kv"
+)
+
+// authorizeIntrospector lets pass any admin and any good token, presented as
+// Bearer or as the password of Basic, which OAuth clients send (RFC 7662,
+// section 2.1).
+func (s *Server) authorizeIntrospector(r *request) error {
+	count, header := oneOf(r.ctx.Request.Header.PeekAll(fasthttp.HeaderAuthorization))
+	scheme, credential, ok := splitAuthorization(header)
+	switch {
+	case count > 1:
+		return kv.ErrInvalidToken
+	case scheme == bearer && ok:
+		return s.authenticate(r, credential)
+	case scheme == bearer:
+		return kv.ErrInvalidToken
+	case scheme == basic:
+		return s.authenticateBasic(r, credential)
+	}
+	return errNoCaller
+}
+
+// authenticate finds out who asks.
+func (s *Server) authenticate(r *request, credential []byte) error {
+	if admin, ok := s.findAdmin(credential); ok {
+		r.admin = admin
+		return nil
+	}
+	_, err := s.Store.Verify(credential)
+	return err
+}
+
+func (s *Server) authenticateBasic(r *request, encoded []byte) error {
+	userinfo, err := base64.StdEncoding.DecodeString(string(encoded))
+	if err != nil {
+		return errBasic
+	}
+	_, password, _ := strings.Cut(string(userinfo), ":")
+	err = s.authenticate(r, []byte(password))
+	if !errors.Is(err, kv.ErrInvalidToken) {
+		return err
+	}
+	// OAuth clients encode it as in a form (RFC 6749, section 2.3.1), others do not.
+	if decoded, decodeErr := url.QueryUnescape(password); decodeErr == nil && decoded != password {
+		err = s.authenticate(r, []byte(decoded))
+	}
+	if errors.Is(err, kv.ErrInvalidToken) {
+		return errBasic
+	}
+	return err
+}
+
+// introspectionView is RFC 7662's answer. Its times are seconds.
+type introspectionView struct {
+	Active    bool   `json:"active"`
+	Scope     string `json:"scope,omitzero"`
+	ClientID  string `json:"client_id,omitzero"`
+	Subject   string `json:"sub,omitzero"`
+	TokenType string `json:"token_type,omitzero"`
+	IssuedAt  int64  `json:"iat,omitzero"`
+	ExpiresAt int64  `json:"exp,omitzero"`
+}
+
+// introspect tells a resource server about a token that was presented to it.
+func (s *Server) introspect(r *request) (reply, error) {
+	token, err := tokenInForm(r.body)
+	if err != nil {
+		return reply{}, err
+	}
+	grant, err := s.Store.Verify(token)
+	if errors.Is(err, kv.ErrInvalidToken) {
+		return reply{plain: introspectionView{}}, nil
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	view := introspectionView{
+		Active:    true,
+		Scope:     "read",
+		ClientID:  grant.Name,
+		Subject:   grant.Name,
+		TokenType: "Bearer",
+		IssuedAt:  grant.ValueMade.Unix(),
+	}
+	if grant.Write {
+		view.Scope = "read write"
+	}
+	if grant.Expires {
+		view.ExpiresAt = grant.ExpirationDate.Unix()
+	}
+	return reply{plain: view}, nil
+}
+
+func tokenInForm(body []byte) ([]byte, error) {
+	form, err := url.ParseQuery(string(body))
+	if tokens := form["token"]; err == nil && len(tokens) == 1 && tokens[0] != "" {
+		return []byte(tokens[0]), nil
+	}
+	return nil, invalidField("invalid_request", "token", "must be in the body exactly once, as in a form: token=<value> (application/x-www-form-urlencoded)")
+}

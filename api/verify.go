@@ -1,0 +1,139 @@
+package api
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/valyala/fasthttp"
+
+	"tokend/kv"
+)
+
+const apiKeyHeader = "X-API-Key"
+
+// authorizeHolder lets pass whoever presents a good token, and notes what it
+// grants.
+func (s *Server) authorizeHolder(r *request) (err error) {
+	token, err := presented(&r.ctx.Request.Header)
+	if err != nil {
+		return err
+	}
+	r.grant, err = s.Store.Verify(token)
+	return err
+}
+
+// presented is the one token in Authorization: Bearer or in X-API-Key.
+func presented(h *fasthttp.RequestHeader) ([]byte, error) {
+	// Each PeekAll uses the space of the one before.
+	authorizations, authorization := oneOf(h.PeekAll(fasthttp.HeaderAuthorization))
+	keys, key := oneOf(h.PeekAll(apiKeyHeader))
+	scheme, token, ok := splitAuthorization(authorization)
+	switch {
+	case authorizations > 1 || keys > 1 || keys == 1 && scheme == bearer:
+		return nil, errTwoTokens
+	case keys == 1:
+		return key, nil
+	case scheme != bearer:
+		return nil, errNoToken
+	case !ok:
+		return nil, kv.ErrInvalidToken
+	}
+	return token, nil
+}
+
+func oneOf(values [][]byte) (count int, value []byte) {
+	if len(values) > 0 {
+		value = values[0]
+	}
+	return len(values), value
+}
+
+// verify answers what the presented token grants.
+func (s *Server) verify(r *request) (reply, error) {
+	need, err := r.need()
+	if err != nil {
+		return reply{}, err
+	}
+	if need == write && !r.grant.Write {
+		return reply{}, errReadOnlyToken
+	}
+	r.space = appendGrant(r.space[:0], &r.grant)
+	return reply{json: r.space}, nil
+}
+
+// need is what a token must be good for.
+type need int
+
+const (
+	read need = iota
+	write
+)
+
+// need is the query's need, by default read.
+func (r *request) need() (need, error) {
+	switch need := r.query.Get("need"); need {
+	case "", "read":
+		return read, nil
+	case "write":
+		return write, nil
+	default:
+		return read, invalidQuery("need", "must be read or write")
+	}
+}
+
+// appendGrant shows a grant as {"data":[…]}. It is written by hand, since it is
+// the answer that has to be fast.
+func appendGrant(b []byte, g *kv.Grant) []byte {
+	b = append(b, `{"data":[{"name":`...)
+	b, err := jsontext.AppendQuote(b, g.Name)
+	if err != nil {
+		panic(err) // names are UTF-8
+	}
+	b = append(b, `,"write":`...)
+	b = strconv.AppendBool(b, g.Write)
+	b = append(b, `,"expires":`...)
+	b = strconv.AppendBool(b, g.Expires)
+	b = append(b, `,"expiration_date":`...)
+	b = strconv.AppendInt(b, g.ExpirationDate.UnixMilli(), 10)
+	return append(b, "}]}\n"...)
+}
+
+// The headers that tell an application who called. All are there on every
+// success, so that a proxy which copies them leaves nothing of the client's own.
+var (
+	tokenNameHeader    = []byte("X-Token-Name")
+	tokenWriteHeader   = []byte("X-Token-Write")
+	tokenRotatedHeader = []byte("X-Token-Rotated")
+)
+
+func (r *request) addIdentity() {
+	h := &r.ctx.Response.Header
+	r.space = appendEscaped(r.space[:0], r.grant.Name)
+	h.SetCanonical(tokenNameHeader, r.space)
+	h.SetCanonical(tokenWriteHeader, boolean(r.grant.Write))
+	h.SetCanonical(tokenRotatedHeader, boolean(false))
+}
+
+var trueText, falseText = []byte("true"), []byte("false")
+
+func boolean(v bool) []byte {
+	if v {
+		return trueText
+	}
+	return falseText
+}
+
+// appendEscaped writes every byte that is not unreserved in RFC 3986 as %XX.
+func appendEscaped(b []byte, name string) []byte {
+	const hex = "0123456789ABCDEF"
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', bytes.IndexByte([]byte("-._~"), c) >= 0:
+			b = append(b, c)
+		default:
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return b
+}
