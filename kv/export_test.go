@@ -65,13 +65,13 @@ func SampleRecord() []byte {
 
 // Lookup is the token that has a value, valid or not, from the disk.
 func (s *Store) Lookup(value Value) (token Token, err error) {
-	err = s.view(func(view view) error {
-		r, err := view.lookup(s.vault.hash([]byte(value.Reveal())))
+	err = s.operate(func() error {
+		r, err := s.lookup(s.vault.hash([]byte(value.Reveal())))
 		if err != nil {
 			return err
 		}
 		token = r.Token
-		token.LastUsedAt, err = view.lastUsed(r.hash)
+		token.LastUsedAt, err = s.index.lastUsed(r.hash, s.uses)
 		return err
 	})
 	return token, err
@@ -84,7 +84,10 @@ func (s *Store) AwaitFilled() { <-s.filled }
 func (s *Store) Indexed() int { return int(s.index.count.Load()) }
 
 // Holds reports whether the index holds a value.
-func (s *Store) Holds(value Value) bool { return s.index.find(s.fingerprint(value)) != nil }
+func (s *Store) Holds(value Value) bool {
+	_, ok := s.index.find(s.fingerprint(value))
+	return ok
+}
 
 func (s *Store) fingerprint(value Value) fingerprint {
 	return s.vault.hash([]byte(value.Reveal())).fingerprint()
@@ -101,11 +104,7 @@ func (s *Store) Forget(value Value) {
 // gives what is to be done with it afterwards.
 func (s *Store) SlowReader(value Value) (offer func()) {
 	since := s.index.changes.Load()
-	var r record
-	err := s.view(func(view view) (err error) {
-		r, err = view.lookup(s.vault.hash([]byte(value.Reveal())))
-		return err
-	})
+	r, err := s.lookup(s.vault.hash([]byte(value.Reveal())))
 	if err != nil {
 		panic(err)
 	}

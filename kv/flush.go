@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"errors"
 	"time"
 )
 
@@ -12,13 +13,16 @@ type flusher struct {
 	*writer
 	timer   *time.Timer // for the next step
 	running bool
-	step    int // which it will be
-	quiet   int // steps in a row that found nothing to do
+	due     time.Time // when that is
+	step    int       // which it will be
+	quiet   int       // steps in a row that found nothing to do
 }
 
+// A round is shorter than the five seconds that a crash may cost.
 const (
-	flushRound = 4 * time.Second
-	flushSteps = 64 // a round
+	flushRound    = 4 * time.Second
+	flushSteps    = 64 // a round
+	flushInterval = flushRound / flushSteps
 )
 
 func newFlusher(w *writer) *flusher {
@@ -32,8 +36,19 @@ func (f *flusher) begin() {
 	f.quiet = 0
 	if !f.running {
 		f.running = true
-		f.timer.Reset(flushRound / flushSteps)
+		f.due = time.Now()
+		f.schedule()
 	}
+}
+
+// schedule sets the timer for the next step. Steps that take their time do not
+// make the round longer.
+func (f *flusher) schedule() {
+	f.due = f.due.Add(flushInterval)
+	if late := time.Since(f.due); late > flushRound { // it cannot be made up for
+		f.due = f.due.Add(late)
+	}
+	f.timer.Reset(time.Until(f.due))
 }
 
 // next is called when a step is due. After a round without work it rests.
@@ -47,7 +62,7 @@ func (f *flusher) next() {
 	}
 	f.running = f.quiet < flushSteps && !f.failed.Load()
 	if f.running {
-		f.timer.Reset(flushRound / flushSteps)
+		f.schedule()
 	}
 }
 
@@ -55,6 +70,9 @@ func (f *flusher) next() {
 func (f *flusher) all() {
 	f.timer.Stop()
 	f.flush(0, shardCount)
+	if err := f.writable(); err != nil {
+		f.log.Warn("when tokens were used in the last seconds is not saved", "err", err)
+	}
 }
 
 // flush writes the last uses of some shards, where there are new ones. What
@@ -77,44 +95,57 @@ func (f *flusher) flush(from, to int) (worked bool) {
 func (f *flusher) flushGroup(dirty []int) (rest []int) {
 	g := newGroup(f.db)
 	defer g.txn.Discard()
-	done := 0
-	for _, shard := range dirty {
+	gathered := map[int]uses{}
+	for len(dirty) > 0 {
+		shard := dirty[0]
 		f.index.shards[shard].dirty.Store(false)
-		writes := f.gather(g, shard)
-		if !g.fits(writes) && done > 0 {
+		uses, writes, err := f.gather(g, shard)
+		if err == nil && !g.fits(writes) && len(gathered) > 0 {
 			f.index.shards[shard].dirty.Store(true)
 			break
 		}
+		dirty = dirty[1:]
+		if err != nil {
+			f.index.shards[shard].dirty.Store(true)
+			f.log.Error("when tokens were used cannot be saved", "err", err)
+			continue
+		}
 		g.write(writes)
-		done++
+		gathered[shard] = uses
 	}
 	err := g.failure
 	if err == nil {
 		err = f.sync(g)
 	}
-	for _, shard := range dirty[:done] {
+	for shard, uses := range gathered {
 		if err == nil {
-			f.index.settle(shard)
+			f.index.settle(shard, uses)
 		} else {
 			f.index.shards[shard].dirty.Store(true)
 		}
 	}
-	return dirty[done:]
+	return dirty
 }
 
-// gather gives what is to be written for a shard, if it differs from what is
-// there.
-func (f *flusher) gather(g *group, shard int) []write {
-	stored, err := f.view(g).uses(shard)
-	if err != nil {
-		f.log.Error("last uses of some tokens are lost", "err", err)
+// gather gives a shard's last uses, and what is to be written where they differ
+// from what is there.
+func (f *flusher) gather(g *group, shard int) (uses, []write, error) {
+	var stored uses
+	if !f.index.knowsUses(shard) {
+		var err error
+		stored, err = f.view(g).uses(shard)
+		if errors.Is(err, ErrCorrupt) {
+			f.log.Error("when some tokens were used is lost", "err", err)
+		} else if err != nil {
+			return nil, nil, err
+		}
 	}
 	all := f.index.collect(shard, stored)
 	switch {
-	case err == nil && bytes.Equal(all, stored):
-		return nil
+	case stored != nil && bytes.Equal(all, stored):
+		return all, nil, nil
 	case len(all) == 0:
-		return []write{{key: usesKey(shard)}}
+		return all, []write{{key: usesKey(shard)}}, nil
 	}
-	return []write{{usesKey(shard), encodeUses(all)}}
+	return all, []write{{usesKey(shard), encodeUses(all)}}, nil
 }

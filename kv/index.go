@@ -3,9 +3,9 @@ package kv
 import (
 	"encoding/binary"
 	"math/bits"
-	"slices"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // index answers from memory what a verification asks: for the lookup hash of a
@@ -16,7 +16,8 @@ import (
 // whoever asks after the answer sees it. Others only offer what they have read
 // from the database; an offer that was read before a change is not taken.
 //
-// It is bounded. What it does not hold is in the database.
+// It is bounded, but for as many entries as are put in at the same moment. What it
+// does not hold is in the database.
 type index struct {
 	max     int64 // entries
 	count   atomic.Int64
@@ -25,7 +26,7 @@ type index struct {
 	filled     atomic.Bool // all that was in the store at its opening has been offered
 	overflowed atomic.Bool // something was left out or thrown out
 
-	woken  chan struct{} // gets an element when the first use is to be flushed
+	woken  chan struct{} // gets an element when there is something to flush
 	shards [shardCount]shard
 }
 
@@ -37,100 +38,138 @@ const (
 )
 
 type shard struct {
-	slots atomic.Pointer[slots]
-	dirty atomic.Bool // a use is not on disk
+	block atomic.Pointer[block]
+	dirty atomic.Bool // a last use is not on disk
 
-	mu      sync.Mutex
+	mu      sync.Mutex          // of those who change what follows, or the block
 	changed uint64              // index.changes at the last change
-	strays  map[uint64]*stray   // by tag: uses of tokens without a slot, until they are on disk
-	dropped map[uint64]struct{} // tags of deleted tokens, until their uses are off the disk
+	strays  map[uint64]int64    // by tag: last uses of tokens without an entry, until they are on disk
+	dropped map[uint64]struct{} // tags of deleted tokens, until their last uses are off the disk
 }
 
-// entry is what a verification needs to know of a value. Only the last use
-// changes.
+// block is the entries of a shard in the order of their tags. But for the last
+// uses it is not changed: a change makes another one of it.
+//
+// What a verification among a million tokens costs is memory that is in no cache,
+// so an entry fills one cache line with its name, and those of a shard lie
+// together. They hold no pointers for the garbage collector to follow.
+type block struct {
+	entries    []entry
+	longNames  []string    // of those that do not fit their entries
+	superseded atomic.Bool // by another block, which has what was last used until now
+}
+
+// entry is what a verification needs to know of a value.
 type entry struct {
 	fingerprint    fingerprint
-	name           string
 	expirationDate int64 // Unix milliseconds, as in Token
 	valueMade      int64 // Unix milliseconds
-	used           *lastUse
-	active         bool
-	write          bool
-	expires        bool
+	lastUse        int64 // Unix milliseconds, neverUsed or unknownUse; atomic
+	flags          uint8
+	nameLength     uint8 // or nameIsLong
+	shortName      [22]byte
 }
 
-// fingerprint is the half of a lookup hash by which an entry is known.
-type fingerprint [16]byte
+const (
+	isActive = 1 << iota
+	mayWrite
+	doesExpire
+)
 
-func (h lookupHash) fingerprint() fingerprint { return fingerprint(h[:16]) }
+// nameIsLong says that shortName holds a place in longNames instead.
+const nameIsLong = 255
 
-// tag orders the slots of a shard, and stands for a value in its last uses on
-// disk.
-func (h lookupHash) tag() uint64 { return h.fingerprint().tag() }
+// fingerprint is the half of a lookup hash by which an entry is known. Its tag
+// orders the entries, and stands for the value where its last use is on disk.
+type fingerprint struct{ tag, rest uint64 }
 
-func (f fingerprint) tag() uint64 { return binary.BigEndian.Uint64(f[:8]) }
+func (h lookupHash) fingerprint() fingerprint {
+	return fingerprint{binary.BigEndian.Uint64(h[:8]), binary.BigEndian.Uint64(h[8:16])}
+}
 
 func shardOf(tag uint64) int { return int(tag >> (64 - shardBits)) }
 
 func newIndex(limit int) *index {
-	return &index{max: int64(limit), woken: make(chan struct{}, 1)}
+	ix := &index{max: int64(limit), woken: make(chan struct{}, 1)}
+	empty := &block{}
+	for i := range ix.shards {
+		ix.shards[i].block.Store(empty)
+	}
+	return ix
 }
 
-// slots are a shard's entries in the order of their tags. They are copied to be
-// changed, so that a reader may hold them as long as it likes.
-type slots []slot
+func (ix *index) shard(tag uint64) *shard { return &ix.shards[shardOf(tag)] }
 
-type slot struct {
-	tag   uint64
-	entry *entry
-}
-
-// search is the place of the first slot whose tag is not below. Tags are evenly
-// spread, so that a tag itself tells nearly where it is.
-func (s slots) search(tag uint64) int {
-	guess, _ := bits.Mul64(tag<<shardBits, uint64(len(s)))
-	i := int(guess) //nolint:gosec // below the length
-	for i > 0 && s[i-1].tag >= tag {
+// search is the place of the first entry whose tag is not below. Tags are evenly
+// spread, so that a tag itself tells nearly where it is, and what is there tells
+// how far it is from there: of many cache lines hardly three are touched.
+func (b *block) search(tag uint64) int {
+	if len(b.entries) == 0 {
+		return 0
+	}
+	i := b.distance(tag << shardBits)
+	if there := b.entries[i].fingerprint.tag; there < tag {
+		i = min(i+b.distance((tag-there)<<shardBits), len(b.entries)-1)
+	} else {
+		i = max(i-b.distance((there-tag)<<shardBits), 0)
+	}
+	for i > 0 && b.entries[i-1].fingerprint.tag >= tag {
 		i--
 	}
-	for i < len(s) && s[i].tag < tag {
+	for i < len(b.entries) && b.entries[i].fingerprint.tag < tag {
 		i++
 	}
 	return i
 }
 
+// distance is how many entries there are in a part of the shard's range of tags,
+// on the average.
+func (b *block) distance(part uint64) int {
+	entries, _ := bits.Mul64(part, uint64(len(b.entries)))
+	return int(entries) //nolint:gosec // below the length
+}
+
 // find is the place of an entry, or the one where it belongs.
-func (s slots) find(f fingerprint) (i int, found bool) {
-	tag := f.tag()
-	for i = s.search(tag); i < len(s) && s[i].tag == tag; i++ {
-		if s[i].entry.fingerprint == f {
+func (b *block) find(f fingerprint) (i int, found bool) {
+	for i = b.search(f.tag); i < len(b.entries) && b.entries[i].fingerprint.tag == f.tag; i++ {
+		if b.entries[i].fingerprint == f {
 			return i, true
 		}
 	}
 	return i, false
 }
 
-func (s slots) has(tag uint64) bool {
-	i := s.search(tag)
-	return i < len(s) && s[i].tag == tag
+func (b *block) hasTag(tag uint64) bool {
+	i := b.search(tag)
+	return i < len(b.entries) && b.entries[i].fingerprint.tag == tag
 }
 
-func (sh *shard) load() slots {
-	if s := sh.slots.Load(); s != nil {
-		return *s
-	}
-	return nil
+// found is an entry as a reader has it.
+type found struct {
+	*entry
+	block *block
+	place int
 }
 
-func (sh *shard) store(s slots) { sh.slots.Store(&s) }
+func (b *block) at(i int) found { return found{&b.entries[i], b, i} }
 
-// find is the entry of a value, or nil.
-func (ix *index) find(f fingerprint) *entry {
-	s := ix.shards[shardOf(f.tag())].load()
-	if i, found := s.find(f); found {
-		return s[i].entry
+func (e found) name() string { return e.block.name(e.place) }
+
+func (b *block) name(i int) string {
+	e := &b.entries[i]
+	if e.nameLength == nameIsLong {
+		return b.longNames[binary.LittleEndian.Uint32(e.shortName[:])]
 	}
-	return nil
+	return unsafe.String(&e.shortName[0], e.nameLength) //nolint:gosec // it never changes, and a copy costs
+}
+
+// find is the entry of a value, if there is one.
+func (ix *index) find(f fingerprint) (found, bool) {
+	b := ix.shard(f.tag).block.Load()
+	if i, ok := b.find(f); ok {
+		return b.at(i), true
+	}
+	return found{}, false
 }
 
 // whole reports whether what is not in the index is not in the store either.
@@ -153,98 +192,91 @@ func (ix *index) publish(changes []change) {
 // known to be unused.
 func (ix *index) put(r *record, number uint64, isNew bool) {
 	f := r.hash.fingerprint()
-	sh := &ix.shards[shardOf(f.tag())]
+	sh := ix.shard(f.tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.changed = number
-	s := sh.load()
-	i, found := s.find(f)
+	b := sh.block.Load()
+	i, found := b.find(f)
 	switch {
 	case found:
-		s = slices.Clone(s)
-		s[i].entry = newEntry(r, s[i].entry.used)
-		sh.store(s)
+		sh.supersede(b.edited(i, i+1, r, unknownUse))
 	case !isNew: // it is out of bounds, or about to be offered
 	case ix.count.Load() >= ix.max:
 		ix.overflowed.Store(true)
 	default:
-		sh.insert(i, newEntry(r, newLastUse(neverUsed)))
+		sh.supersede(b.edited(i, i, r, neverUsed))
 		ix.count.Add(1)
 	}
 }
 
 // remove drops a value that left the store, and its last use.
 func (ix *index) remove(f fingerprint, number uint64) {
-	tag := f.tag()
-	sh := &ix.shards[shardOf(tag)]
+	sh := ix.shard(f.tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.changed = number
-	s := sh.load()
-	i, found := s.find(f)
-	if found {
-		sh.store(slices.Delete(slices.Clone(s), i, i+1))
+	delete(sh.strays, f.tag)
+	b := sh.block.Load()
+	if i, found := b.find(f); found {
+		sh.supersede(b.edited(i, i+1, nil, 0))
 		ix.count.Add(-1)
-	}
-	delete(sh.strays, tag)
-	if found && s[i].entry.used.at.Load() == neverUsed {
-		return // nothing of it is on disk
+		if b.entries[i].loadUse() == neverUsed && ix.whole() {
+			return // nothing of it is on disk, and no late use of it is kept
+		}
 	}
 	if sh.dropped == nil {
 		sh.dropped = map[uint64]struct{}{}
 	}
-	sh.dropped[tag] = struct{}{}
+	sh.dropped[f.tag] = struct{}{}
 	ix.soil(sh)
 }
 
 // offer puts in a record that was read from the database while changes was
-// since, or later. It gives the entry to use for it, or nil where the shard has
+// since, or later, and gives the entry for it. It is not ok where the shard has
 // changed meanwhile: the record may be out of date then and must be read again.
-// Where the index is full, the record may take the place of another that was not
-// used for longer.
-func (ix *index) offer(r *record, since uint64, mayEvict bool) *entry {
+// Where the index is full, the record may take the place of one nearby: in its
+// shard, or the next that has any, the one that was not used for longest.
+func (ix *index) offer(r *record, since uint64, mayEvict bool) (_ found, ok bool) {
 	f := r.hash.fingerprint()
-	number := shardOf(f.tag())
-	sh := &ix.shards[number]
+	sh := ix.shard(f.tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	i, found := sh.load().find(f)
+	b := sh.block.Load()
+	i, known := b.find(f)
 	switch {
-	case found:
-		return sh.load()[i].entry
+	case known:
+		return b.at(i), true
 	case sh.changed > since:
-		return nil
+		return found{}, false
 	}
-	e := newEntry(r, sh.useOf(f.tag()))
 	if ix.count.Load() >= ix.max {
 		ix.overflowed.Store(true) // first, for a verification looks at it last
-		if !mayEvict {
-			return e
+		if !mayEvict || !ix.evict(shardOf(f.tag)) {
+			alone := (&block{}).edited(0, 0, r, unknownUse)
+			alone.superseded.Store(true) // by none
+			return alone.at(0), true
 		}
-		if !ix.evict(number) {
-			ix.stray(sh, e.fingerprint.tag(), e.used)
-			return e
-		}
-		i, _ = sh.load().find(f)
+		b = sh.block.Load()
+		i, _ = b.find(f)
 	}
-	sh.insert(i, e)
+	use := int64(unknownUse)
+	if at, isStray := sh.strays[f.tag]; isStray {
+		use = at
+		delete(sh.strays, f.tag)
+	}
+	b = b.edited(i, i, r, use)
+	sh.supersede(b)
 	ix.count.Add(1)
-	return e
-}
-
-func (sh *shard) insert(i int, e *entry) {
-	old := sh.load()
-	s := make(slots, len(old)+1) // no larger: there are many
-	copy(s, old[:i])
-	s[i] = slot{e.fingerprint.tag(), e}
-	copy(s[i+1:], old[i:])
-	sh.store(s)
-	delete(sh.strays, e.fingerprint.tag())
+	return b.at(i), true
 }
 
 // evict makes room near a shard that is locked. It is false where nothing is
 // there to be thrown out.
 func (ix *index) evict(near int) bool {
+	if ix.count.Load() == 0 {
+		return false
+	}
 	const farthest = 256
 	for i := range farthest {
 		sh := &ix.shards[(near+i)%shardCount]
@@ -264,36 +296,110 @@ func (ix *index) evict(near int) bool {
 
 // evictFrom throws out the entry of a shard that was not used for longest.
 func (ix *index) evictFrom(sh *shard) bool {
-	s := sh.load()
-	if len(s) == 0 {
+	b := sh.block.Load()
+	if len(b.entries) == 0 {
 		return false
 	}
 	oldest := 0
-	for i := range s {
-		if s[i].entry.used.at.Load() < s[oldest].entry.used.at.Load() {
+	for i := range b.entries {
+		if b.entries[i].loadUse() < b.entries[oldest].loadUse() {
 			oldest = i
 		}
 	}
-	ix.stray(sh, s[oldest].tag, s[oldest].entry.used)
-	sh.store(slices.Delete(slices.Clone(s), oldest, oldest+1))
+	sh.supersede(b.edited(oldest, oldest+1, nil, 0))
 	ix.count.Add(-1)
+	if at := b.entries[oldest].loadUse(); at > neverUsed { // looked at after it was superseded
+		ix.stray(sh, b.entries[oldest].fingerprint.tag, at)
+	}
 	return true
 }
 
-func newEntry(r *record, used *lastUse) *entry {
-	return &entry{
-		fingerprint:    r.hash.fingerprint(),
-		name:           r.Name,
-		expirationDate: r.ExpirationDate().UnixMilli(),
-		valueMade:      r.valueMade.UnixMilli(),
-		used:           used,
-		active:         r.Active,
-		write:          r.Write,
-		expires:        r.Expires(),
+// edited is a block in which a record, or none, stands in the place of the
+// entries from one place to another.
+func (b *block) edited(from, to int, r *record, lastUse int64) *block {
+	size := len(b.entries) - (to - from)
+	if r != nil {
+		size++
+	}
+	next := &block{entries: make([]entry, 0, size)}
+	for i := range from {
+		next.add(b.entries[i].copy(), b.name(i))
+	}
+	if r != nil {
+		next.add(newEntry(r, lastUse), r.Name)
+	}
+	for i := to; i < len(b.entries); i++ {
+		next.add(b.entries[i].copy(), b.name(i))
+	}
+	return next
+}
+
+func (b *block) add(e entry, name string) {
+	if len(name) <= len(e.shortName) {
+		e.nameLength = uint8(copy(e.shortName[:], name)) //nolint:gosec // at most 22
+	} else {
+		e.nameLength = nameIsLong
+		binary.LittleEndian.PutUint32(e.shortName[:], uint32(len(b.longNames))) //nolint:gosec // few
+		b.longNames = append(b.longNames, name)
+	}
+	b.entries = append(b.entries, e)
+}
+
+// supersede puts a block in the place of the one that is there. A verification
+// that still holds the old one notes its use in either: here it is found, or
+// there it is seen that the block was superseded.
+func (sh *shard) supersede(next *block) {
+	old := sh.block.Swap(next)
+	if len(old.entries) == 0 {
+		return // it is every shard's
+	}
+	old.superseded.Store(true)
+	for i, j := 0, 0; i < len(old.entries) && j < len(next.entries); {
+		switch {
+		case old.entries[i].fingerprint == next.entries[j].fingerprint:
+			next.entries[j].raiseUse(old.entries[i].loadUse())
+			i, j = i+1, j+1
+		case len(old.entries) > len(next.entries): // one is gone
+			i++
+		default: // one is new
+			j++
+		}
 	}
 }
 
+func newEntry(r *record, lastUse int64) entry {
+	e := entry{
+		fingerprint:    r.hash.fingerprint(),
+		expirationDate: r.ExpirationDate().UnixMilli(),
+		valueMade:      r.valueMade.UnixMilli(),
+		lastUse:        lastUse,
+	}
+	if r.Active {
+		e.flags |= isActive
+	}
+	if r.Write {
+		e.flags |= mayWrite
+	}
+	if r.Expires() {
+		e.flags |= doesExpire
+	}
+	return e
+}
+
+// copy is the entry for another block. Its last use may be changing.
+func (e *entry) copy() entry {
+	return entry{
+		fingerprint:    e.fingerprint,
+		expirationDate: e.expirationDate,
+		valueMade:      e.valueMade,
+		lastUse:        e.loadUse(),
+		flags:          e.flags,
+	}
+}
+
+func (e *entry) is(flag uint8) bool { return e.flags&flag != 0 }
+
 // valid reports whether the token is good at a moment, in Unix milliseconds.
 func (e *entry) valid(now int64) bool {
-	return e.active && (!e.expires || now < e.expirationDate)
+	return e.is(isActive) && (!e.is(doesExpire) || now < e.expirationDate)
 }

@@ -8,43 +8,45 @@ import (
 	"time"
 )
 
-// lastUse is when a value was last found valid. It outlives its entry, so that
-// a verification that still holds an older one counts.
-type lastUse struct{ at atomic.Int64 } // Unix milliseconds, or one of:
-
+// What an entry's last use is where it is no time.
 const (
 	neverUsed  = 0
 	unknownUse = -1 // the disk has it, if there is any
-	notFlushed = -2
 )
 
-func newLastUse(at int64) *lastUse {
-	u := &lastUse{}
-	u.at.Store(at)
-	return u
-}
+func (e *entry) loadUse() int64 { return atomic.LoadInt64(&e.lastUse) }
 
-func (u *lastUse) raise(now int64) {
+func (e *entry) raiseUse(now int64) {
 	for {
-		at := u.at.Load()
-		if at >= now || u.at.CompareAndSwap(at, now) {
+		at := e.loadUse()
+		if at >= now || atomic.CompareAndSwapInt64(&e.lastUse, at, now) {
 			return
 		}
 	}
 }
 
-// stray is the last use of a token without a slot. It stays until two flushes
-// found the same, since a verification may still hold it.
-type stray struct {
-	*lastUse
-	flushed int64 // what the last flush found
-	settled bool  // what the one before found, too
+// use notes that a value was found valid.
+func (ix *index) use(e found, now int64) {
+	e.raiseUse(now)
+	sh := ix.shard(e.fingerprint.tag)
+	if e.block.superseded.Load() {
+		ix.useLate(sh, e.fingerprint, now)
+	}
+	ix.soil(sh)
 }
 
-// use notes that a value was found valid.
-func (ix *index) use(e *entry, now int64) {
-	e.used.raise(now)
-	ix.soil(&ix.shards[shardOf(e.fingerprint.tag())])
+// useLate notes the use of a value whose entry is no longer there.
+func (ix *index) useLate(sh *shard, f fingerprint, now int64) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	b := sh.block.Load()
+	if i, found := b.find(f); found {
+		b.entries[i].raiseUse(now)
+		return
+	}
+	if _, deleted := sh.dropped[f.tag]; !deleted && !ix.whole() {
+		ix.stray(sh, f.tag, now)
+	}
 }
 
 // soil says that a shard has what is not on disk yet.
@@ -59,46 +61,42 @@ func (ix *index) soil(sh *shard) {
 	}
 }
 
-// stray keeps the use of a token without a slot until it is on disk.
-func (ix *index) stray(sh *shard, tag uint64, used *lastUse) {
+// stray keeps the last use of a token without an entry until it is on disk.
+func (ix *index) stray(sh *shard, tag uint64, at int64) {
 	if sh.strays == nil {
-		sh.strays = map[uint64]*stray{}
+		sh.strays = map[uint64]int64{}
 	}
-	sh.strays[tag] = &stray{lastUse: used, flushed: notFlushed}
+	sh.strays[tag] = max(sh.strays[tag], at)
 	ix.soil(sh)
 }
 
-// useOf is the last use of a token that is about to get an entry.
-func (sh *shard) useOf(tag uint64) *lastUse {
-	if stray := sh.strays[tag]; stray != nil {
-		return stray.lastUse
-	}
-	return newLastUse(unknownUse)
-}
-
 // lastUse is the last use of a value, as far as memory knows it.
-func (ix *index) lastUse(h lookupHash) int64 {
-	if e := ix.find(h.fingerprint()); e != nil {
-		return e.used.at.Load()
-	}
-	sh := &ix.shards[shardOf(h.tag())]
-	sh.mu.Lock()
+func (ix *index) lastUse(f fingerprint) int64 {
+	sh := ix.shard(f.tag)
+	sh.mu.Lock() // a use may be on its way from one block, or a stray, to another
 	defer sh.mu.Unlock()
-	if stray := sh.strays[h.tag()]; stray != nil {
-		return stray.at.Load()
+	b := sh.block.Load()
+	if i, found := b.find(f); found {
+		return b.entries[i].loadUse()
+	}
+	if at, ok := sh.strays[f.tag]; ok {
+		return at
 	}
 	return unknownUse
 }
 
-// lastUsed is when a value was last found valid, zero where it never was.
-func (v view) lastUsed(h lookupHash) (time.Time, error) {
-	at := v.index.lastUse(h)
+// lastUsed is when a value was last found valid, zero where it never was. What
+// memory does not know is read afterwards, since a flush may just have brought
+// it to disk.
+func (ix *index) lastUsed(h lookupHash, read func(shard int) (uses, error)) (time.Time, error) {
+	f := h.fingerprint()
+	at := ix.lastUse(f)
 	if at == unknownUse {
-		uses, err := v.uses(shardOf(h.tag()))
+		uses, err := read(shardOf(f.tag))
 		if err != nil {
 			return time.Time{}, err
 		}
-		at = uses.of(h.tag())
+		at = uses.of(f.tag)
 	}
 	if at == neverUsed {
 		return time.Time{}, nil
@@ -125,6 +123,15 @@ func (v view) uses(shard int) (uses, error) {
 		return nil, err
 	}
 	return decodeUses(raw)
+}
+
+// uses is view.uses in the latest state.
+func (s *Store) uses(shard int) (uses uses, err error) {
+	err = s.read(func(view view) error {
+		uses, err = view.uses(shard)
+		return err
+	})
+	return uses, err
 }
 
 func encodeUses(u uses) []byte { return append([]byte{usesVersion}, u...) }
@@ -158,17 +165,31 @@ func (u uses) of(tag uint64) int64 {
 	return neverUsed
 }
 
+// knowsUses reports whether memory knows the last uses of all tokens of a shard.
+func (ix *index) knowsUses(shard int) bool {
+	if !ix.whole() {
+		return false
+	}
+	b := ix.shards[shard].block.Load()
+	for i := range b.entries {
+		if b.entries[i].loadUse() == unknownUse {
+			return false
+		}
+	}
+	return true
+}
+
 // collect gives a shard's last uses as they are to be stored: what memory knows,
-// and of the other tokens what is stored already. It must be followed by settle,
-// or by soil where they could not be stored.
+// and of the other tokens what is stored already.
 func (ix *index) collect(shard int, stored uses) uses {
 	sh := &ix.shards[shard]
-	whole := ix.whole() // looked at before the slots: what they lack does not exist then
+	whole := ix.whole() // looked at before the entries: what they lack does not exist then
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	slots := sh.load()
-	var all uses
-	add := func(tag uint64, at int64) {
+	b := sh.block.Load()
+	all := make(uses, 0, len(stored)+useSize*(len(b.entries)+len(sh.strays)))
+	for i := range b.entries {
+		tag, at := b.entries[i].fingerprint.tag, b.entries[i].loadUse()
 		if at == unknownUse {
 			at = stored.of(tag)
 		}
@@ -176,53 +197,51 @@ func (ix *index) collect(shard int, stored uses) uses {
 			all = all.with(tag, at)
 		}
 	}
-	for _, slot := range slots {
-		add(slot.tag, slot.entry.used.at.Load())
-	}
-	for tag, stray := range sh.strays {
-		at := stray.at.Load()
-		stray.settled = at == stray.flushed
-		stray.flushed = at
-		add(tag, at)
+	for tag, at := range sh.strays {
+		all = all.with(tag, at)
 	}
 	for i := range stored.len() {
 		tag, at := stored.at(i)
-		if !whole && !sh.knows(slots, tag) {
-			add(tag, at)
+		if !whole && !sh.knows(b, tag) {
+			all = all.with(tag, at)
 		}
 	}
 	return all
 }
 
 // knows reports whether memory decides about a token's last use.
-func (sh *shard) knows(s slots, tag uint64) bool {
+func (sh *shard) knows(b *block, tag uint64) bool {
 	_, dropped := sh.dropped[tag]
-	return dropped || sh.strays[tag] != nil || s.has(tag)
+	_, stray := sh.strays[tag]
+	return dropped || stray || b.hasTag(tag)
 }
 
 // settle forgets what is on disk now.
-func (ix *index) settle(shard int) {
+func (ix *index) settle(shard int, stored uses) {
 	sh := &ix.shards[shard]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.dropped = nil
-	for tag, stray := range sh.strays {
-		if stray.settled && stray.at.Load() == stray.flushed {
+	for tag, at := range sh.strays {
+		if stored.of(tag) == at {
 			delete(sh.strays, tag)
 		}
 	}
-	if len(sh.strays) > 0 {
-		ix.soil(sh) // look again: a verification may still hold one
+	if len(sh.strays) == 0 {
+		sh.strays = nil
 	}
 }
 
 // learn gives the entries of a shard that do not know their last use what is
 // stored.
 func (ix *index) learn(shard int, stored uses) {
-	for _, slot := range ix.shards[shard].load() {
-		used := &slot.entry.used.at
-		if used.Load() == unknownUse {
-			used.CompareAndSwap(unknownUse, stored.of(slot.tag))
+	sh := &ix.shards[shard]
+	sh.mu.Lock() // so that the block stays
+	defer sh.mu.Unlock()
+	b := sh.block.Load()
+	for i := range b.entries {
+		if e := &b.entries[i]; e.loadUse() == unknownUse {
+			atomic.CompareAndSwapInt64(&e.lastUse, unknownUse, stored.of(e.fingerprint.tag))
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (s *Snapshot) Tokens() iter.Seq2[Token, error] {
 		defer it.Close()
 		for r, err := range s.records(it) {
 			if err == nil {
-				r.LastUsedAt, err = s.lastUsed(r.hash)
+				r.LastUsedAt, err = s.index.lastUsed(r.hash, s.store.uses)
 			}
 			if !yield(r.Token, err) || err != nil {
 				return

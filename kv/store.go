@@ -216,7 +216,7 @@ func (s *Store) Replace(spec Spec) (Token, error) {
 	var after Token
 	err := s.change(func(view view) ([]change, error) {
 		now := s.now()
-		before, err := view.record(spec.Name)
+		before, err := view.used(spec.Name)
 		if errors.Is(err, ErrNotFound) {
 			// What is wrong in any case is said first.
 			if _, invalid := newToken(spec, now); invalid != nil {
@@ -244,7 +244,7 @@ func (s *Store) Replace(spec Spec) (Token, error) {
 func (s *Store) Delete(name string) (Token, error) {
 	var before record
 	err := s.change(func(view view) (_ []change, err error) {
-		before, err = view.record(name)
+		before, err = view.used(name)
 		return []change{{before: &before}}, err
 	})
 	if err != nil {
@@ -256,27 +256,35 @@ func (s *Store) Delete(name string) (Token, error) {
 // change has the writer apply what decide decides, and waits until it is on
 // disk.
 func (s *Store) change(decide decision) error {
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.users.Done()
-	return s.writer.apply(decide)
+	return s.operate(func() error { return s.writer.apply(decide) })
 }
 
 // Get is the token with a name. It fails with ErrNotFound.
-func (s *Store) Get(name string) (Token, error) {
-	r, err := s.record(name)
-	return r.Token, err
+func (s *Store) Get(name string) (token Token, err error) {
+	err = s.operate(func() error {
+		r, err := s.record(name)
+		if err != nil {
+			return err
+		}
+		token = r.Token
+		token.LastUsedAt, err = s.index.lastUsed(r.hash, s.uses)
+		return err
+	})
+	return token, err
 }
 
 // Value is the value of the token with a name. It fails with ErrNotFound.
-func (s *Store) Value(name string) (Value, error) {
-	r, err := s.record(name)
-	return r.value, err
+func (s *Store) Value(name string) (value Value, err error) {
+	err = s.operate(func() error {
+		r, err := s.record(name)
+		value = r.value
+		return err
+	})
+	return value, err
 }
 
 func (s *Store) record(name string) (r record, err error) {
-	err = s.view(func(view view) error {
+	err = s.read(func(view view) error {
 		r, err = view.record(name)
 		return err
 	})
@@ -289,21 +297,24 @@ func (s *Store) Writable() error { return s.writer.writable() }
 
 // Ping reads from the database what every store has, to show that it can.
 func (s *Store) Ping() error {
-	return s.view(func(view view) error {
-		_, err := view.get([]byte(metaSchema))
-		return err
+	return s.operate(func() error {
+		return s.read(func(view view) error {
+			_, err := view.get([]byte(metaSchema))
+			return err
+		})
 	})
 }
 
-// view runs a read on the latest state, as an operation.
-func (s *Store) view(read func(view) error) error {
+// operate keeps the store open for an operation.
+func (s *Store) operate(operation func() error) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
 	defer s.users.Done()
-	return s.read(read)
+	return operation()
 }
 
+// read reads the latest state. The store must be kept open.
 func (s *Store) read(read func(view) error) (err error) {
 	defer s.writer.outlive(&err)
 	view := s.newView()

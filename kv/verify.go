@@ -40,61 +40,67 @@ func (s *Store) Peek(presented []byte) (Grant, error) {
 	return e.grant(), nil
 }
 
-func (e *entry) grant() Grant {
+func (e found) grant() Grant {
 	return Grant{
-		Name:           e.name,
-		Write:          e.write,
-		Expires:        e.expires,
+		Name:           e.name(),
+		Write:          e.is(mayWrite),
+		Expires:        e.is(doesExpire),
 		ValueMade:      fromMilli(e.valueMade),
 		ExpirationDate: fromMilli(e.expirationDate),
 	}
 }
 
 // check is the entry of a value that is good at this moment.
-func (s *Store) check(presented []byte) (e *entry, now int64, err error) {
+func (s *Store) check(presented []byte) (e found, now int64, err error) {
 	if s.closed.Load() {
-		return nil, 0, ErrClosed
+		return found{}, 0, ErrClosed
 	}
 	if checkValue(presented) != nil {
-		return nil, 0, ErrInvalidToken
+		return found{}, 0, ErrInvalidToken
 	}
 	// Before the entry is looked up: what is answered was true at this moment or
 	// later.
 	now = s.now().UnixMilli()
 	hash := s.vault.hash(presented)
-	e = s.index.find(hash.fingerprint())
-	if e == nil && !s.index.whole() {
-		e, err = s.load(hash)
+	e, ok := s.index.find(hash.fingerprint())
+	if !ok && !s.index.whole() {
+		e, ok, err = s.load(hash)
 	}
 	switch {
 	case err != nil:
-		return nil, 0, err
-	case e == nil || !e.valid(now):
-		return nil, 0, ErrInvalidToken
+		return found{}, 0, err
+	case !ok || !e.valid(now):
+		return found{}, 0, ErrInvalidToken
 	}
 	return e, now, nil
 }
 
-// load reads what the index does not hold and offers it to the index. Where no
-// token has the value, the entry is nil.
-func (s *Store) load(hash lookupHash) (e *entry, err error) {
-	for e == nil {
-		since := s.index.changes.Load()
-		err := s.view(func(view view) error {
-			r, err := view.lookup(hash)
-			if err == nil {
-				e = s.index.offer(&r, since, true)
+// load reads what the index does not hold and offers it to the index. It is not
+// ok where no token has the value.
+func (s *Store) load(hash lookupHash) (e found, ok bool, err error) {
+	err = s.operate(func() error {
+		for !ok {
+			since := s.index.changes.Load()
+			r, err := s.lookup(hash)
+			if err != nil {
+				return err
 			}
-			return err
-		})
-		if errors.Is(err, ErrNotFound) {
-			return nil, nil
+			e, ok = s.index.offer(&r, since, true)
 		}
-		if err != nil {
-			return nil, err
-		}
+		return nil
+	})
+	if errors.Is(err, ErrNotFound) {
+		err = nil
 	}
-	return e, nil
+	return e, ok, err
+}
+
+func (s *Store) lookup(hash lookupHash) (r record, err error) {
+	err = s.read(func(view view) error {
+		r, err = view.lookup(hash)
+		return err
+	})
+	return r, err
 }
 
 // fill offers all records to the index, in pieces so that it holds no snapshot
@@ -104,7 +110,7 @@ func (s *Store) fill() {
 	defer close(s.filled)
 	begin := time.Now()
 	err := s.fillEntries()
-	if err == nil {
+	if err == nil && !s.index.overflowed.Load() { // those beyond the bound come and go, with uses of their own
 		err = s.fillUses()
 	}
 	if s.closed.Load() {
@@ -117,7 +123,7 @@ func (s *Store) fill() {
 	s.index.filled.Store(true)
 	count := s.index.count.Load()
 	if s.index.overflowed.Load() {
-		s.log.Warn("there are more tokens than the index may hold; verification of the others asks the database", "max_indexed_tokens", count)
+		s.log.Warn("there are more tokens than the index may hold; verification of the others asks the database", "max_indexed_tokens", s.index.max)
 	}
 	s.log.Debug("the index is filled", "tokens", count, "took", time.Since(begin))
 }
@@ -138,11 +144,16 @@ func (s *Store) fillEntries() error {
 				if err != nil {
 					return err
 				}
-				if left--; left < 0 || s.index.offer(&r, since, false) == nil {
-					more = true // from here on, and in its newest state
+				if left == 0 {
+					more = true
+					break
+				}
+				if _, ok := s.index.offer(&r, since, false); !ok {
+					more = true // from this one on, in its newest state
 					break
 				}
 				after = r.Name
+				left--
 			}
 			return nil
 		})

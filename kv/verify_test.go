@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +32,8 @@ func TestVerify(t *testing.T) {
 		now := store.Clock.Now()
 		plain, plainValue := create(t, store, kv.Spec{Name: "plain", Active: true, Write: true})
 		_, readerValue := create(t, store, kv.Spec{Name: "reader", Active: true, ExpiresAt: now.Add(time.Hour)})
+		longName := strings.Repeat("日", 128)
+		_, longValue := create(t, store, kv.Spec{Name: longName, Active: true, ExpiresAt: now.Add(time.Hour)})
 		_, inactive := create(t, store, kv.Spec{Name: "inactive", Write: true})
 		_, expired := create(t, store, kv.Spec{Name: "expired", Active: true, ExpiresAt: now.Add(time.Millisecond)})
 		_, deleted := create(t, store, kv.Spec{Name: "deleted", Active: true})
@@ -41,6 +44,7 @@ func TestVerify(t *testing.T) {
 		for range 2 { // once from the disk, once from memory, where they can differ
 			expectGrant(t, store, plainValue, kv.Grant{Name: "plain", Write: true, ExpirationDate: plain.UpdatedAt, ValueMade: now})
 			expectGrant(t, store, readerValue, kv.Grant{Name: "reader", Expires: true, ExpirationDate: now.Add(time.Hour), ValueMade: now})
+			expectGrant(t, store, longValue, kv.Grant{Name: longName, Expires: true, ExpirationDate: now.Add(time.Hour), ValueMade: now})
 			for name, presented := range map[string]string{
 				"inactive":  inactive.Reveal(),
 				"expired":   expired.Reveal(),
@@ -194,6 +198,45 @@ func TestLastUsed(t *testing.T) {
 			}
 		})
 	})
+}
+
+// A use is seen by whoever asks after the verification, whatever goes on beside:
+// changes of the same token, evictions, flushes.
+func TestLastUsed_seenAtOnce(t *testing.T) {
+	for _, bound := range []int{3, 1 << 20} {
+		t.Run(fmt.Sprintf("room for %d", bound), func(t *testing.T) {
+			store := kvtest.New(t, func(o *kv.Options) { o.MaxIndexed, o.Now = bound, time.Now })
+			var values []kv.Value
+			for i := range 6 {
+				_, value := create(t, store, kv.Spec{Name: fmt.Sprint("token-", i), Active: true})
+				values = append(values, value)
+			}
+			end := time.Now().Add(time.Second)
+			var wg sync.WaitGroup
+			for i, value := range values {
+				name := fmt.Sprint("token-", i)
+				wg.Go(func() {
+					for time.Now().Before(end) {
+						before := time.Now().Truncate(time.Millisecond)
+						if _, err := store.Verify([]byte(value.Reveal())); err != nil {
+							t.Error(err)
+						}
+						if token, err := store.Get(name); err != nil || token.LastUsedAt.Before(before) {
+							t.Errorf("%s was used at %v, and is said to have been at %v (%v)", name, before, token.LastUsedAt, err)
+						}
+					}
+				})
+				wg.Go(func() {
+					for time.Now().Before(end) {
+						if _, err := store.Replace(kv.Spec{Name: name, Active: true, Write: true}); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
 }
 
 // What does not fit is answered from the disk, and what is used finds room.

@@ -8,8 +8,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// view reads records within one Badger transaction. What it gives carries the
-// last use that memory knows at that moment.
+// view reads records within one Badger transaction.
 type view struct {
 	txn   *badger.Txn
 	vault *vault
@@ -57,16 +56,23 @@ func (v view) expectNew(changes []change) error {
 	return nil
 }
 
-// record is the token with a name, and when it was last used.
-func (v view) record(name string) (r record, err error) {
+// record is the token with a name, without its last use.
+func (v view) record(name string) (record, error) {
 	raw, err := v.get(recordKey(name))
 	if err != nil {
 		return record{}, fmt.Errorf("a token named %q %w", name, err)
 	}
-	if r, err = v.vault.open(name, raw); err != nil {
+	return v.vault.open(name, raw)
+}
+
+// used is the token with a name, and when it was last used. Only the writer may
+// ask, beside whom nobody brings last uses to disk.
+func (v view) used(name string) (record, error) {
+	r, err := v.record(name)
+	if err != nil {
 		return record{}, err
 	}
-	r.LastUsedAt, err = v.lastUsed(r.hash)
+	r.LastUsedAt, err = v.index.lastUsed(r.hash, v.uses)
 	return r, err
 }
 
