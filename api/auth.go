@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
-
-	"github.com/valyala/fasthttp"
 )
 
 // Admin is somebody who manages tokens, known by the hash of his own token.
@@ -32,13 +30,12 @@ func (s *Server) authorize(r *request, rt *route) error {
 }
 
 func (s *Server) authorizeAdmin(r *request, need access) error {
-	headers := r.ctx.Request.Header.PeekAll(fasthttp.HeaderAuthorization)
-	if len(headers) == 0 {
+	if r.authorization.count == 0 {
 		return errUnauthorized
 	}
-	scheme, credential, ok := splitAuthorization(headers[0])
+	scheme, credential, ok := splitAuthorization(r.authorization.value)
 	switch {
-	case len(headers) > 1, scheme == noScheme, scheme == bearer && !ok:
+	case r.authorization.count > 1, scheme == noScheme, scheme == bearer && !ok:
 		return errMalformed
 	case scheme != bearer:
 		return errUnauthorized
@@ -67,20 +64,24 @@ const (
 // splitAuthorization takes an Authorization header apart. It is not ok where
 // there is not exactly one credential behind the scheme.
 func splitAuthorization(header []byte) (s scheme, credential []byte, ok bool) {
-	name, credential, _ := bytes.Cut(header, []byte{' '})
-	credential = bytes.TrimLeft(credential, " ")
+	name, credential, _ := bytes.Cut(header, space)
+	for len(credential) > 0 && credential[0] == ' ' {
+		credential = credential[1:]
+	}
 	switch {
 	case len(name) == 0:
 		s = noScheme
-	case bytes.EqualFold(name, []byte("Bearer")):
+	case bytes.EqualFold(name, bearerName):
 		s = bearer
-	case bytes.EqualFold(name, []byte("Basic")):
+	case bytes.EqualFold(name, basicName):
 		s = basic
 	default:
 		s = otherScheme
 	}
-	return s, credential, len(credential) > 0 && !bytes.ContainsAny(credential, " \t")
+	return s, credential, len(credential) > 0 && bytes.IndexByte(credential, ' ') < 0 && bytes.IndexByte(credential, '\t') < 0
 }
+
+var space, bearerName, basicName = []byte{' '}, []byte("Bearer"), []byte("Basic")
 
 // findAdmin compares with every admin, in constant time: neither the answer's
 // time nor the order of admins tells anything of a token.

@@ -6,10 +6,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/valyala/fasthttp"
 
 	"tokend/metrics"
 )
@@ -18,7 +21,7 @@ import (
 // number, to give each write its own deadline, and to close them.
 type connections struct {
 	max       int
-	write     time.Duration
+	timeouts  Timeouts
 	metrics   *metrics.Metrics
 	log       *slog.Logger
 	lingering chan struct{}
@@ -107,6 +110,7 @@ func (cs *connections) add(accepted net.Conn) (c *connection, stopping bool) {
 		_ = tcp.SetWriteBuffer(sendBuffer)
 	}
 	c = &connection{Conn: accepted, connections: cs}
+	_ = c.setReadEnd(time.Now().Add(cs.timeouts.Header))
 	if cs.open == nil {
 		cs.open = map[*connection]struct{}{}
 	}
@@ -167,15 +171,55 @@ func (cs *connections) closeWhere(chosen func(*connection) bool) {
 	}
 }
 
-// connection is a client's connection.
+// connection is a client's connection. One goroutine reads and writes it.
+//
+// It keeps the time-outs itself, since fasthttp would look at the clock and move
+// a deadline several times for each request, which costs more than all of the
+// checks on it. A deadline that is set stays for a while: a client may get a
+// sixteenth less time to be idle, or more to take a piece of an answer.
 type connection struct {
 	net.Conn
 	connections *connections
 	spoke       atomic.Bool // a byte has come
 	linger      bool        // the client may still be sending what will not be read
+
+	awaits    awaited
+	crowded   bool      // others were served a moment ago, so more are likely to wait
+	answered  time.Time // when the answer that is about to be written was made; zero: another one is
+	wrote     time.Time // when the last Write began
+	readEnds  time.Time // the deadline that is set
+	writeEnds time.Time // the deadline that is set
+}
+
+// awaited is what the next Read is for.
+type awaited int
+
+const (
+	firstRequest awaited = iota // its deadline is set when the connection opens
+	anotherRequest
+	restOfHeaders // its deadline is not set yet
+	restOfRequest
+)
+
+// answer is told when an answer was made, and whether the server has much to do.
+func (c *connection) answer(at time.Time, crowded bool) { c.answered, c.crowded = at, crowded }
+
+// enter follows what fasthttp does with the connection. It is told of a request
+// when the first byte is there, be it from the network or from what was read
+// with the request before.
+func (c *connection) enter(state fasthttp.ConnState) {
+	switch {
+	case state == fasthttp.StateIdle:
+		c.awaits = anotherRequest
+	case state == fasthttp.StateActive && c.awaits == anotherRequest:
+		c.awaits = restOfHeaders
+	}
 }
 
 func (c *connection) Read(p []byte) (int, error) {
+	if err := c.limitRead(); err != nil {
+		return 0, err
+	}
 	n, err := c.Conn.Read(p)
 	if n > 0 && !c.spoke.Load() {
 		c.spoke.Store(true)
@@ -183,11 +227,52 @@ func (c *connection) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// limitRead sees to the deadline of a Read. Mostly there is nothing to do: a
+// request comes whole, and soon after the one before.
+func (c *connection) limitRead() error {
+	switch c.awaits {
+	case anotherRequest:
+		if c.crowded {
+			// Looking now would find nothing and cost a system call and a wait. While
+			// others have their turn, the client's next request may come.
+			runtime.Gosched()
+		}
+		idle := c.connections.timeouts.Idle
+		ends := c.wrote.Add(idle)
+		if later := ends.Sub(c.readEnds); later < 0 || later > idle/16 {
+			return c.setReadEnd(ends)
+		}
+	case restOfHeaders:
+		c.awaits = restOfRequest
+		return c.setReadEnd(time.Now().Add(c.connections.timeouts.Header))
+	case firstRequest, restOfRequest:
+	}
+	return nil
+}
+
+func (c *connection) setReadEnd(t time.Time) error {
+	c.readEnds = t
+	return c.Conn.SetReadDeadline(t)
+}
+
+// SetReadDeadline is called for a request's body.
+func (c *connection) SetReadDeadline(t time.Time) error {
+	c.awaits = restOfRequest
+	return c.setReadEnd(t)
+}
+
 // Write gives each piece its own time, so that a long answer may take as long
 // as the client keeps reading. (fasthttp's WriteTimeout is for the whole.)
 func (c *connection) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.connections.write)); err != nil {
-		return 0, err
+	if c.wrote, c.answered = c.answered, (time.Time{}); c.wrote.IsZero() {
+		c.wrote = time.Now()
+	}
+	timeout := c.connections.timeouts.Write
+	if c.writeEnds.Sub(c.wrote) < timeout {
+		c.writeEnds = c.wrote.Add(timeout + timeout/16)
+		if err := c.SetWriteDeadline(c.writeEnds); err != nil {
+			return 0, err
+		}
 	}
 	return c.Conn.Write(p)
 }

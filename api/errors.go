@@ -93,7 +93,7 @@ var storeProblems = []struct {
 	{kv.ErrExists, problem{status: 409, code: "name_taken", field: "name"}},
 	{kv.ErrFull, problem{status: 507, code: "storage_full", detail: "the disk is nearly full; nothing was changed"}},
 	{kv.ErrBusy, problem{status: 503, code: "overloaded", detail: "too many changes are waiting; nothing was changed", retryAfter: "1"}},
-	{kv.ErrUnavailable, problem{status: 503, code: "storage_unavailable", detail: "the store takes no changes until a restart; whether this one was made is known after that"}},
+	{kv.ErrUnavailable, problem{status: 503, code: "storage_unavailable", detail: "a commit has failed, so nothing is changed until a restart; the outcome of the changes that got this answer is known after that"}},
 	{kv.ErrClosed, problem{status: 503, code: "shutting_down", detail: "the server is stopping", retryAfter: "1", close: true}},
 }
 

@@ -3,6 +3,8 @@ package api
 import (
 	"strings"
 
+	"github.com/valyala/fasthttp"
+
 	"tokend/kv"
 )
 
@@ -84,3 +86,6 @@ func Codes() []string {
 
 // Connections is the number of open connections.
 func (s *Server) Connections() int { return s.connections.count() }
+
+// Handle answers a request that was read already.
+func (s *Server) Handle(ctx *fasthttp.RequestCtx) { s.router.Handler(ctx) }

@@ -41,11 +41,11 @@ func byOwnMethod(h *fasthttp.RequestHeader) need { return needOf(h.Method()) }
 // that is missing or doubled says nothing for sure.
 func byHeader(name string) needs {
 	return func(h *fasthttp.RequestHeader) need {
-		count, method := oneOf(h.PeekAll(name))
-		if count != 1 {
+		methods := h.PeekAll(name)
+		if len(methods) != 1 {
 			return write
 		}
-		return needOf(method)
+		return needOf(methods[0])
 	}
 }
 

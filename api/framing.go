@@ -43,30 +43,37 @@ func checkTarget(h *fasthttp.RequestHeader, anyEnd bool) error {
 	return nil
 }
 
-// checkHeaderLines looks for folded lines and for Transfer-Encoding beside
-// Content-Length or other than chunked, none of which fasthttp shows after
-// parsing. (It refuses doubled ones itself.)
+// checkHeaderLines looks for what fasthttp does not show after parsing, or lets
+// through: folded lines, spaces in names, and Transfer-Encoding beside
+// Content-Length or other than chunked. (It refuses doubled ones itself.)
 func checkHeaderLines(lines []byte) error {
 	var length, encoding bool
 	for len(lines) > 0 {
-		line := lines
-		if end := bytes.IndexByte(lines, '\n'); end >= 0 {
-			line, lines = lines[:end], lines[end+1:]
-		} else {
-			lines = nil
+		end := bytes.IndexByte(lines, '\n')
+		if end < 0 {
+			end = len(lines) - 1
 		}
-		switch {
-		case len(line) == 0:
-		case line[0] == ' ' || line[0] == '\t':
+		line := lines[:end+1]
+		lines = lines[end+1:]
+		switch line[0] {
+		case ' ', '\t':
 			return badRequest("a header is folded over two lines")
-		case hasSpaceInName(line):
-			return badRequest("a header's name has a space in it")
-		case line[0]|0x20 == 'c' && isHeader(line, "content-length"):
-			length = true
-		case line[0]|0x20 == 't' && isHeader(line, "transfer-encoding"):
-			encoding = true
-			if _, value, _ := bytes.Cut(line, []byte{':'}); !bytes.EqualFold(bytes.TrimSpace(value), []byte("chunked")) {
-				return badRequest("Transfer-Encoding is not chunked")
+		case 'C', 'c':
+			length = length || isHeader(line, "content-length")
+		case 'T', 't':
+			if isHeader(line, "transfer-encoding") {
+				encoding = true
+				if _, value, _ := bytes.Cut(line, []byte{':'}); !bytes.EqualFold(bytes.TrimSpace(value), []byte("chunked")) {
+					return badRequest("Transfer-Encoding is not chunked")
+				}
+			}
+		}
+		for _, c := range line {
+			if c == ':' {
+				break
+			}
+			if c == ' ' {
+				return badRequest("a header's name has a space in it")
 			}
 		}
 	}
@@ -74,12 +81,6 @@ func checkHeaderLines(lines []byte) error {
 		return badRequest("Content-Length and Transfer-Encoding exclude each other")
 	}
 	return nil
-}
-
-// hasSpaceInName finds what fasthttp lets through although it is no token.
-func hasSpaceInName(line []byte) bool {
-	space := bytes.IndexByte(line, ' ')
-	return space >= 0 && space < bytes.IndexByte(line, ':')
 }
 
 func isHeader(line []byte, name string) bool {

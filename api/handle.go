@@ -13,20 +13,26 @@ import (
 func (s *Server) adapt(rt *route) fasthttp.RequestHandler {
 	observe := s.recorder(rt)
 	return func(ctx *fasthttp.RequestCtx) {
-		s.Metrics.InFlight.Inc()
-		defer s.Metrics.InFlight.Dec()
 		start := time.Now()
-		r := &request{ctx: ctx, id: requestID(&ctx.Request.Header)}
+		r := newRequest(ctx)
+		defer r.release()
+		s.Metrics.Begin(r.stripe)
+		defer s.Metrics.End(r.stripe)
+		r.identify(start)
 		s.respond(r, rt)
 		r.closeIfUnread(s.state.is(draining))
-		observe(ctx, time.Since(start))
+		took := time.Since(start)
+		if c := r.connection(); c != nil {
+			c.answer(start.Add(took), r.follows(c, start))
+		}
+		observe(r, took)
 	}
 }
 
 func (s *Server) respond(r *request, rt *route) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.Log.Error("panic", "route", rt.path, "admin", r.admin.Name, "request_id", r.id, "panic", p, "stack", string(debug.Stack()))
+			s.Log.Error("panic", "route", rt.path, "admin", r.admin.Name, "request_id", string(r.id), "panic", p, "stack", string(debug.Stack()))
 			r.fail(rt.internal())
 		}
 	}()
@@ -38,7 +44,7 @@ func (s *Server) respond(r *request, rt *route) {
 	p, known := problemOf(err)
 	if !known {
 		p = rt.internal()
-		s.Log.Error("unexpected failure", "route", rt.path, "admin", r.admin.Name, "request_id", r.id, "err", err)
+		s.Log.Error("unexpected failure", "route", rt.path, "admin", r.admin.Name, "request_id", string(r.id), "err", err)
 	}
 	r.fail(p)
 }
@@ -75,11 +81,13 @@ func (s *Server) answer(r *request, rt *route) (reply, error) {
 // refuse answers what fasthttp could not read.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	p := brokenRequest(err)
-	r := &request{ctx: ctx, id: newRequestID()} // its headers may be half read
+	r := newRequest(ctx)
+	defer r.release()
+	r.id = r.ids.next(time.Now()) // its headers may be half read
 	r.connection().linger = true
-	s.Log.Debug("broken request", "code", p.code, "peer", ctx.RemoteAddr(), "request_id", r.id)
+	s.Log.Debug("broken request", "code", p.code, "peer", ctx.RemoteAddr(), "request_id", string(r.id))
 	r.fail(p)
-	s.broken.Observe(p.status, 0)
+	s.broken.Observe(r.stripe, p.status, 0)
 }
 
 // otherMethod is the label of methods that a path does not have: what clients
@@ -87,17 +95,17 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 const otherMethod = "other"
 
 // recorder records a route's answers.
-func (s *Server) recorder(rt *route) func(*fasthttp.RequestCtx, time.Duration) {
+func (s *Server) recorder(rt *route) func(*request, time.Duration) {
 	byMethod := s.Metrics.Route(cmp.Or(rt.method, otherMethod), rt.path)
 	head := byMethod
 	if rt.method == fasthttp.MethodGet {
 		head = s.Metrics.Route(fasthttp.MethodHead, rt.path)
 	}
-	return func(ctx *fasthttp.RequestCtx, took time.Duration) {
-		if ctx.IsHead() {
-			head.Observe(ctx.Response.StatusCode(), took)
+	return func(r *request, took time.Duration) {
+		if r.ctx.IsHead() {
+			head.Observe(r.stripe, r.ctx.Response.StatusCode(), took)
 		} else {
-			byMethod.Observe(ctx.Response.StatusCode(), took)
+			byMethod.Observe(r.stripe, r.ctx.Response.StatusCode(), took)
 		}
 	}
 }

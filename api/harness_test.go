@@ -46,7 +46,7 @@ const (
 // server is a real server on a real socket with a real store.
 type server struct {
 	*api.Server
-	t       *testing.T
+	t       testing.TB
 	store   *kvtest.Store
 	log     *logBuffer
 	address string
@@ -56,7 +56,7 @@ type server struct {
 
 // newServer starts a server. Each adjustment may change its store, its
 // configuration, its listener, or the server itself before it serves.
-func newServer(t *testing.T, adjust ...any) *server {
+func newServer(t testing.TB, adjust ...any) *server {
 	t.Helper()
 	s := &server{t: t, log: &logBuffer{}, client: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{}}}
 	s.free.Store(1 << 40)
@@ -131,7 +131,7 @@ type answer struct {
 }
 
 // data is the objects of a successful answer.
-func (a answer) data(t *testing.T) []map[string]any {
+func (a answer) data(t testing.TB) []map[string]any {
 	t.Helper()
 	var decoded struct{ Data []map[string]any }
 	if err := json.Unmarshal([]byte(a.body), &decoded); err != nil {
@@ -140,7 +140,7 @@ func (a answer) data(t *testing.T) []map[string]any {
 	return decoded.Data
 }
 
-func (a answer) problem(t *testing.T) (p problem) {
+func (a answer) problem(t testing.TB) (p problem) {
 	t.Helper()
 	if a.header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("the content type of a problem is %q", a.header.Get("Content-Type"))
@@ -298,7 +298,7 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-func do(t *testing.T, err error) {
+func do(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

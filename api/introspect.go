@@ -6,8 +6,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/valyala/fasthttp"
-
 	"tokend/kv"
 )
 
@@ -15,10 +13,9 @@ import (
 // Bearer or as the password of Basic, which OAuth clients send (RFC 7662,
 // section 2.1).
 func (s *Server) authorizeIntrospector(r *request) error {
-	count, header := oneOf(r.ctx.Request.Header.PeekAll(fasthttp.HeaderAuthorization))
-	scheme, credential, ok := splitAuthorization(header)
+	scheme, credential, ok := splitAuthorization(r.authorization.value)
 	switch {
-	case count > 1:
+	case r.authorization.count > 1:
 		return kv.ErrInvalidToken
 	case scheme == bearer && ok:
 		return s.authenticate(r, credential)

@@ -32,7 +32,7 @@ type list struct {
 const listPiece = 4 << 10 // what fasthttp reads at once
 
 func (s *Server) newList(r *request, snapshot *kv.Snapshot) *list {
-	l := &list{server: s, requestID: r.id, snapshot: snapshot, now: s.Now()}
+	l := &list{server: s, requestID: string(r.id), snapshot: snapshot, now: s.Now()}
 	l.rewind()
 	return l
 }

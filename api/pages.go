@@ -43,7 +43,7 @@ func (s *Server) readyz(r *request) (reply, error) {
 		return unready("draining", "the server is stopping")
 	}
 	if err := s.Store.Ping(); err != nil {
-		s.Log.Error("the store cannot be read", "request_id", r.id, "err", err)
+		s.Log.Error("the store cannot be read", "request_id", string(r.id), "err", err)
 		return unready("failed", "the store cannot be read")
 	}
 	if err := s.Store.Writable(); err != nil {

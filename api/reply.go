@@ -88,7 +88,7 @@ func (r *request) fail(p *problem) {
 		Code:      p.code,
 		Detail:    p.detail,
 		Field:     p.field,
-		RequestID: r.id,
+		RequestID: string(r.id),
 	})
 }
 
@@ -106,11 +106,17 @@ type problemView struct {
 	RequestID string `json:"request_id"`
 }
 
+var (
+	requestIDName    = []byte(requestIDHeader)
+	cacheControlName = []byte(fasthttp.HeaderCacheControl)
+	noStore          = []byte("no-store")
+)
+
 // addHeaders adds what every answer carries.
 func (r *request) addHeaders() {
 	h := &r.ctx.Response.Header
-	h.Set(requestIDHeader, r.id)
-	h.Set(fasthttp.HeaderCacheControl, "no-store")
+	h.SetCanonical(requestIDName, r.id)
+	h.SetCanonical(cacheControlName, noStore)
 }
 
 func (r *request) writeJSON(kind string, v any) {

@@ -1,30 +1,87 @@
 package api
 
 import (
+	"bufio"
+	"crypto/rand"
 	"io"
 	"maps"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/valyala/fasthttp"
 
 	"tokend/kv"
+	"tokend/metrics"
 )
 
-// request is a request on its way through the adapter.
+// request is a request on its way through the adapter. It is used again for
+// another one, so nothing of it may be kept.
 type request struct {
-	ctx   *fasthttp.RequestCtx
-	id    string
+	received
+
+	// What stays from one request to the next. The pool has some for each core.
+	stripe int // of metrics
+	ids    idMaker
+	space  []byte // to build an answer in
+	last   *connection
+	begun  time.Time // the one before
+}
+
+// received is what belongs to one request.
+type received struct {
+	ctx *fasthttp.RequestCtx
+	id  []byte // the client's own, or made
+
+	authorization, apiKey header
+
 	admin Admin    // who asks, behind a route that needs an admin
 	grant kv.Grant // of the token that was presented, behind a route that checks it
 	query url.Values
-	space []byte // to build an answer in
 
 	body     []byte
 	bodyRead bool // to its end
+}
+
+var (
+	requests     = sync.Pool{New: func() any { return makeRequest() }}
+	requestsMade atomic.Uint32
+)
+
+func makeRequest() *request {
+	return &request{
+		stripe: int(requestsMade.Add(1) % metrics.Stripes),
+		ids:    idMaker{random: bufio.NewReaderSize(rand.Reader, 1<<10)},
+	}
+}
+
+// header is a header that must not be there twice.
+type header struct {
+	count int
+	value []byte // of the first
+}
+
+func (h *header) add(value []byte) {
+	if h.count == 0 {
+		h.value = value
+	}
+	h.count++
+}
+
+func newRequest(ctx *fasthttp.RequestCtx) *request {
+	r := requests.Get().(*request)
+	r.ctx = ctx
+	return r
+}
+
+func (r *request) release() {
+	r.received = received{}
+	requests.Put(r)
 }
 
 // readBody takes the body. It is called once the request is allowed to have
@@ -66,26 +123,76 @@ func (r *request) closeIfUnread(stopping bool) {
 	r.connection().linger = stopping || r.ctx.Response.ConnectionClose() || r.ctx.Request.Header.ConnectionClose()
 }
 
-func (r *request) connection() *connection { return r.ctx.Conn().(*connection) }
+// connection is nil for a request that came by none.
+func (r *request) connection() *connection {
+	c, _ := r.ctx.Conn().(*connection)
+	return c
+}
 
 const requestIDHeader = "X-Request-Id"
 
-// requestID is the client's own id where it sent a sane one.
-func requestID(h *fasthttp.RequestHeader) string {
-	id := h.Peek(requestIDHeader)
-	if len(id) == 0 || len(id) > 64 {
-		return newRequestID()
+// identify looks at the headers that many requests have, and gives the request
+// the client's own id where it sent a sane one.
+func (r *request) identify(now time.Time) {
+	var id []byte
+	for name, value := range r.ctx.Request.Header.All() {
+		switch string(name) {
+		case "Authorization":
+			r.authorization.add(value)
+		case "X-Api-Key":
+			r.apiKey.add(value)
+		case requestIDHeader:
+			if id == nil {
+				id = value
+			}
+		}
 	}
+	if len(id) == 0 || len(id) > 64 || !isSane(id) {
+		id = r.ids.next(now)
+	}
+	r.id = id
+}
+
+// idMaker makes request ids: ULIDs, which sort by time.
+type idMaker struct {
+	random *bufio.Reader // of what the system gives, in larger portions
+	id     ulid.ULID
+	text   [ulid.EncodedSize]byte
+}
+
+// next is good until it is called again.
+func (m *idMaker) next(now time.Time) []byte {
+	err := m.id.SetTime(ulid.Timestamp(now))
+	if err == nil {
+		_, err = io.ReadFull(m.random, m.id[6:])
+	}
+	if err == nil {
+		err = m.id.MarshalTextTo(m.text[:])
+	}
+	if err != nil {
+		panic(err) // the time is not after the year 10889, and crypto/rand does not fail
+	}
+	return m.text[:]
+}
+
+// follows reports whether the one before was another connection's, and so short
+// ago that there is a crowd.
+func (r *request) follows(c *connection, begun time.Time) bool {
+	const aMoment = 20 * time.Microsecond // two requests' time
+	crowded := r.last != c && begun.Sub(r.begun) < aMoment
+	r.last, r.begun = c, begun
+	return crowded
+}
+
+func isSane(id []byte) bool {
 	for _, c := range id {
 		sane := '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || c == '.' || c == '_' || c == '-'
 		if !sane {
-			return newRequestID()
+			return false
 		}
 	}
-	return string(id)
+	return true
 }
-
-func newRequestID() string { return ulid.Make().String() }
 
 // parseQuery takes the query's parameters: each known, given once and not
 // empty.

@@ -113,6 +113,8 @@ func TestTimeouts(t *testing.T) {
 			"POST /_/token HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + adminToken + "\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n{", "HTTP/1.1 408 "},
 		{"an idle connection is closed", func(t *api.Timeouts) { t.Idle = short },
 			"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 "},
+		{"a body that is not read and does not come closes", func(t *api.Timeouts) { t.Body = short },
+			"POST /_/auth/read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc", "HTTP/1.1 401 "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newServer(t, func(config *api.Config) {
@@ -128,6 +130,60 @@ func TestTimeouts(t *testing.T) {
 				t.Errorf("closed after %v already", took)
 			}
 		})
+	}
+}
+
+// Later requests on a connection have the same time as the first.
+func TestTimeouts_laterRequests(t *testing.T) {
+	const short, long = 300 * time.Millisecond, time.Minute
+	const whole = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	s := newServer(t, func(c *api.Config) {
+		c.Timeouts = api.Timeouts{Header: short, Body: long, Write: long, Idle: long}
+	})
+	for name, rest := range map[string]string{"sent with the one before": "", "sent after it": "G"} {
+		t.Run("half a header is 408, "+name, func(t *testing.T) {
+			c, err := net.Dial("tcp", s.address)
+			do(t, err)
+			defer func() { do(t, c.Close()) }()
+			do(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+			first := whole
+			if rest == "" {
+				first += "GET"
+			}
+			_, err = io.WriteString(c, first)
+			do(t, err)
+			answers := bufio.NewReader(c)
+			expectAnswer(t, answers, 200)
+			_, err = io.WriteString(c, rest)
+			do(t, err)
+			expectAnswer(t, answers, 408)
+		})
+	}
+	t.Run("what is left of a body takes nothing from the next one", func(t *testing.T) {
+		c, err := net.Dial("tcp", s.address)
+		do(t, err)
+		defer func() { do(t, c.Close()) }()
+		do(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+		answers := bufio.NewReader(c)
+		for _, piece := range []string{"POST /_/auth/read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc", "def", "ghij", whole} {
+			_, err := io.WriteString(c, piece)
+			do(t, err)
+			time.Sleep(2 * short / 3)
+		}
+		expectAnswer(t, answers, 401)
+		expectAnswer(t, answers, 200)
+	})
+}
+
+func expectAnswer(t *testing.T, r *bufio.Reader, status int) {
+	t.Helper()
+	a, err := http.ReadResponse(r, nil)
+	do(t, err)
+	_, err = io.Copy(io.Discard, a.Body)
+	do(t, err)
+	do(t, a.Body.Close())
+	if a.StatusCode != status {
+		t.Errorf("status %d, want %d", a.StatusCode, status)
 	}
 }
 

@@ -67,10 +67,10 @@ type Server struct {
 func New(c Config) *Server {
 	s := &Server{Config: c}
 	s.connections = connections{
-		max:     c.MaxConnections,
-		write:   c.Timeouts.Write,
-		metrics: c.Metrics,
-		log:     c.Log,
+		max:      c.MaxConnections,
+		timeouts: c.Timeouts,
+		metrics:  c.Metrics,
+		log:      c.Log,
 
 		lingering: make(chan struct{}, maxLingering(c.MaxConnections)),
 	}
@@ -85,9 +85,14 @@ func New(c Config) *Server {
 		// Its log quotes requests, Authorization and all.
 		Logger: discard{},
 
-		Concurrency:    c.MaxConnections + 1, // ours comes first
-		ReadTimeout:    c.Timeouts.Header,
-		IdleTimeout:    c.Timeouts.Idle,
+		// Our connections keep the limit of their number, which comes first, and
+		// all time-outs.
+		ConnState: func(c net.Conn, state fasthttp.ConnState) {
+			if c, ok := c.(*connection); ok {
+				c.enter(state)
+			}
+		},
+		Concurrency:    c.MaxConnections + 1,
 		ReadBufferSize: maxHeaderBytes, // also the limit
 
 		// The adapter reads bodies, once it knows who asks for what. Before it
@@ -99,6 +104,7 @@ func New(c Config) *Server {
 		NoDefaultServerHeader:        true,
 		NoDefaultContentType:         true,
 		CloseOnShutdown:              true,
+		LazyRequestTime:              true, // the adapter looks at the clock itself
 	}
 	return s
 }

@@ -5,17 +5,14 @@ import (
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/valyala/fasthttp"
 
 	"tokend/kv"
 )
 
-const apiKeyHeader = "X-API-Key"
-
 // authorizeHolder lets pass whoever presents a good token, and notes what it
 // grants.
 func (s *Server) authorizeHolder(r *request) (err error) {
-	token, err := presented(&r.ctx.Request.Header)
+	token, err := r.presented()
 	if err != nil {
 		return err
 	}
@@ -24,29 +21,19 @@ func (s *Server) authorizeHolder(r *request) (err error) {
 }
 
 // presented is the one token in Authorization: Bearer or in X-API-Key.
-func presented(h *fasthttp.RequestHeader) ([]byte, error) {
-	// Each PeekAll uses the space of the one before.
-	authorizations, authorization := oneOf(h.PeekAll(fasthttp.HeaderAuthorization))
-	keys, key := oneOf(h.PeekAll(apiKeyHeader))
-	scheme, token, ok := splitAuthorization(authorization)
+func (r *request) presented() ([]byte, error) {
+	scheme, token, ok := splitAuthorization(r.authorization.value)
 	switch {
-	case authorizations > 1 || keys > 1 || keys == 1 && scheme == bearer:
+	case r.authorization.count > 1 || r.apiKey.count > 1 || r.apiKey.count == 1 && scheme == bearer:
 		return nil, errTwoTokens
-	case keys == 1:
-		return key, nil
+	case r.apiKey.count == 1:
+		return r.apiKey.value, nil
 	case scheme != bearer:
 		return nil, errNoToken
 	case !ok:
 		return nil, kv.ErrInvalidToken
 	}
 	return token, nil
-}
-
-func oneOf(values [][]byte) (count int, value []byte) {
-	if len(values) > 0 {
-		value = values[0]
-	}
-	return len(values), value
 }
 
 // verify answers what the presented token grants.

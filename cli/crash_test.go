@@ -59,9 +59,10 @@ func startProcess(t *testing.T, dir string, shell ...string) *process {
 }
 
 type token struct {
-	Name  string
-	Write bool
-	Token string
+	Name       string
+	Write      bool
+	Token      string
+	LastUsedAt *int64 `json:"last_used_at"`
 }
 
 // ask gives the status and the tokens of an answer.
@@ -87,6 +88,50 @@ func (p *process) ask(method, target, body string) (int, []token, error) {
 	var decoded struct{ Data []token }
 	err = json.Unmarshal(content, &decoded)
 	return response.StatusCode, decoded.Data, err
+}
+
+// A crash costs at most the last five seconds of when tokens were used.
+func TestKill_lastUsed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := startProcess(t, dir)
+	used := map[string]bool{}
+	for i := range 50 {
+		name := fmt.Sprint("token-", i)
+		_, created, err := p.ask("POST", "/_/token", `{"name":"`+name+`"}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if used[name] = i%2 == 0; !used[name] {
+			continue
+		}
+		r, err := http.NewRequest(http.MethodGet, "http://localhost/_/auth/read", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+created[0].Token)
+		response, err := p.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := response.Body.Close(); err != nil || response.StatusCode != http.StatusOK {
+			t.Fatal(response.StatusCode, err)
+		}
+	}
+	time.Sleep(5 * time.Second)
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.cmd.Wait()
+	_, tokens, err := startProcess(t, dir).ask("GET", "/_/token", "")
+	if err != nil || len(tokens) != len(used) {
+		t.Fatal(len(tokens), err)
+	}
+	for _, token := range tokens {
+		if (token.LastUsedAt != nil) != used[token.Name] {
+			t.Errorf("%s: used is %v, last used at %v", token.Name, used[token.Name], token.LastUsedAt)
+		}
+	}
 }
 
 // A log that nobody reads any more does not end the server, nor the care that

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -77,6 +78,9 @@ func configure(cmd *cobra.Command, file string, flags config.Config) (config.Con
 // serve runs the server until a signal ends it. What is opened is closed in the
 // reverse order, the store last.
 func serve(ctx context.Context, c config.Config, stderr io.Writer) (err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // there is little garbage, so memory is worth more than a rare collection
+	}
 	syscall.Umask(0o077)           // what Badger makes is for its owner
 	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more ends nothing
 	log := newLog(c.Log, stderr)

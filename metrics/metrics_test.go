@@ -1,6 +1,7 @@
 package metrics_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,7 +19,7 @@ func newMetrics() *metrics.Metrics {
 
 func TestFamiliesFollowTheConventions(t *testing.T) {
 	m := newMetrics()
-	m.Route("GET", "/x").Observe(200, time.Millisecond)
+	m.Route("GET", "/x").Observe(0, 200, time.Millisecond)
 	problems, err := testutil.GatherAndLint(m.Registry())
 	if err != nil || len(problems) > 0 {
 		t.Error(problems, err)
@@ -28,11 +29,11 @@ func TestFamiliesFollowTheConventions(t *testing.T) {
 func TestRoute_Observe(t *testing.T) {
 	m := newMetrics()
 	get, post := m.Route("GET", "/x"), m.Route("POST", "/x")
-	get.Observe(200, time.Millisecond)
-	get.Observe(200, time.Millisecond)
-	get.Observe(404, time.Millisecond)
-	post.Observe(200, time.Millisecond)
-	post.Observe(12345, time.Millisecond) // no code at all
+	get.Observe(0, 200, time.Millisecond)
+	get.Observe(0, 200, time.Millisecond)
+	get.Observe(7, 404, time.Millisecond)
+	post.Observe(0, 200, time.Millisecond)
+	post.Observe(1, 12345, time.Millisecond) // no code at all
 	want := `
 # HELP tokend_http_requests_total Requests answered, by method, route template and status code.
 # TYPE tokend_http_requests_total counter
@@ -42,6 +43,53 @@ tokend_http_requests_total{code="200",method="POST",route="/x"} 1
 tokend_http_requests_total{code="0",method="POST",route="/x"} 1
 `
 	if err := testutil.GatherAndCompare(m.Registry(), strings.NewReader(want), "tokend_http_requests_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRoute_Observe_duration(t *testing.T) {
+	m := newMetrics()
+	for i, took := range []time.Duration{0, 50 * time.Microsecond, 50*time.Microsecond + 1, 5 * time.Second, time.Minute} {
+		m.Route(fmt.Sprint("METHOD", i), "/x").Observe(i, 200, took)
+	}
+	want := `
+# HELP tokend_http_request_duration_seconds Time from a request's arrival to its answer, without sending it, by route template.
+# TYPE tokend_http_request_duration_seconds histogram
+tokend_http_request_duration_seconds_bucket{route="/x",le="5e-05"} 2
+tokend_http_request_duration_seconds_bucket{route="/x",le="0.0001"} 3
+tokend_http_request_duration_seconds_bucket{route="/x",le="0.00025"} 3
+tokend_http_request_duration_seconds_bucket{route="/x",le="0.0005"} 3
+tokend_http_request_duration_seconds_bucket{route="/x",le="0.001"} 3
+tokend_http_request_duration_seconds_bucket{route="/x",le="0.0025"} 3
+tokend_http_request_duration_seconds_bucket{route="/x",le="0.005"} 3
+tokend_http_request_duration_seconds_bucket{route="/x",le="0.01"} 3
+tokend_http_request_duration_seconds_bucket{route="/x",le="0.025"} 3
+tokend_http_request_duration_seconds_bucket{route="/x",le="0.05"} 3
+tokend_http_request_duration_seconds_bucket{route="/x",le="0.1"} 3
+tokend_http_request_duration_seconds_bucket{route="/x",le="0.25"} 3
+tokend_http_request_duration_seconds_bucket{route="/x",le="1"} 3
+tokend_http_request_duration_seconds_bucket{route="/x",le="5"} 4
+tokend_http_request_duration_seconds_bucket{route="/x",le="+Inf"} 5
+tokend_http_request_duration_seconds_sum{route="/x"} 65.000100001
+tokend_http_request_duration_seconds_count{route="/x"} 5
+`
+	if err := testutil.GatherAndCompare(m.Registry(), strings.NewReader(want), "tokend_http_request_duration_seconds"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInFlight(t *testing.T) {
+	m := newMetrics()
+	m.Begin(0)
+	m.Begin(3)
+	m.Begin(3)
+	m.End(0)
+	want := `
+# HELP tokend_http_requests_in_flight Requests that are being answered now. A list counts until it begins to be sent.
+# TYPE tokend_http_requests_in_flight gauge
+tokend_http_requests_in_flight 2
+`
+	if err := testutil.GatherAndCompare(m.Registry(), strings.NewReader(want), "tokend_http_requests_in_flight"); err != nil {
 		t.Error(err)
 	}
 }
