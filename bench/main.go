@@ -19,10 +19,17 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == "baseline" { // the bench starts itself as the other server
-		serveBaseline(os.Args[2])
-		return
+	if len(os.Args) == 3 { // the bench starts itself as the other servers
+		switch os.Args[1] {
+		case "baseline":
+			serveBaseline(os.Args[2])
+			return
+		case "bare":
+			serveBare(os.Args[2])
+			return
+		}
 	}
+	many := flag.Int("many", 1_000_000, "tokens to verify")
 	tokens := flag.Int("tokens", 100_000, "tokens for the figures of a full store")
 	seconds := flag.Duration("time", 3*time.Second, "length of each turn where systems are compared")
 	turns := flag.Int("turns", 3, "turns of each system")
@@ -37,6 +44,7 @@ func main() {
 	fmt.Printf("%s, %d CPUs, %s\n\n", runtime.Version(), runtime.NumCPU(), time.Now().Format(time.DateOnly))
 	b := &bench{dir: dir, binary: filepath.Join(dir, "tokend")}
 	b.build()
+	b.compareVerify(*many, *seconds*time.Duration(*turns))
 	b.compareCreates(*seconds, *turns)
 	b.measureStore(*tokens)
 	check(os.RemoveAll(dir))

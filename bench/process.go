@@ -115,6 +115,12 @@ func freeAddress() string {
 	return l.Addr().String()
 }
 
+func portOf(address string) string {
+	_, port, err := net.SplitHostPort(address)
+	check(err)
+	return port
+}
+
 func run(name string, args ...string) {
 	cmd := exec.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
