@@ -27,7 +27,7 @@ type Options struct {
 	MinFreeBytes uint64
 
 	// MaxIndexed bounds the tokens that are held in memory for verification, at
-	// some 110 bytes and the name each. Verification of others reads the database.
+	// some 70 bytes each. Verification of others reads the database.
 	MaxIndexed int
 
 	// FreeBytes says how much room a folder's disk has. Nil asks the system.

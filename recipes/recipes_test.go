@@ -263,6 +263,19 @@ func TestRecipes(t *testing.T) {
 	}
 }
 
+// The README shows a recipe as it is here.
+func TestREADME(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	do(t, err)
+	recipe, err := os.ReadFile("caddy/minimal.Caddyfile")
+	do(t, err)
+	_, shown, _ := strings.Cut(string(readme), "```caddyfile\n")
+	shown, _, _ = strings.Cut(shown, "```")
+	if _, lines, _ := strings.Cut(string(recipe), "\n:"); shown != ":"+lines || strings.Count(shown, "\n") >= 10 {
+		t.Errorf("the README shows\n%s", shown)
+	}
+}
+
 // Introspection is used here by a library that knows nothing of tokend.
 func TestIntrospection(t *testing.T) {
 	require(t, "introspection")
