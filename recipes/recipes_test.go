@@ -4,6 +4,7 @@
 package recipes_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -57,7 +58,9 @@ func runAgain() (code int) {
 	if !build("..", filepath.Join(dir, "tokend")) {
 		return 1
 	}
-	build("introspection", filepath.Join(dir, "introspection")) // its test says what is missing
+	for program, source := range map[string]string{"introspection": "introspection", "envoy-validate": "envoy/validate"} {
+		build(source, filepath.Join(dir, program)) // their tests say what is missing
+	}
 
 	self := exec.Command("/proc/self/exe", os.Args[1:]...)
 	self.Stdout, self.Stderr = os.Stdout, os.Stderr
@@ -263,6 +266,65 @@ func TestRecipes(t *testing.T) {
 	}
 }
 
+// Envoy itself is not here. Its configurations are held against its schema, and
+// its requests are made as its documentation has them: the original method and
+// path behind path_prefix, Host, Content-Length: 0, Authorization and what
+// allowed_headers names.
+func TestEnvoy(t *testing.T) {
+	for _, file := range []string{"envoy/minimal.yaml", "envoy/hardened.yaml"} {
+		t.Run(file, func(t *testing.T) {
+			require(t, "envoy-validate")
+			if out, err := exec.Command("envoy-validate", file).CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+			recipe, err := os.ReadFile(file)
+			do(t, err)
+			for _, line := range []string{
+				`server_uri: {uri: "http://127.0.0.1:8470"`, "path_prefix: /_/auth/envoy\n", "failure_mode_allow: false", "{exact: x-api-key}",
+				"{exact: x-token-name}, {exact: x-token-write}, {exact: x-token-rotated}",
+			} {
+				if !strings.Contains(string(recipe), line) {
+					t.Errorf("%s is missing", line)
+				}
+			}
+		})
+	}
+	t.Run("requests", func(t *testing.T) {
+		tokens := startTokend(t)
+		for _, c := range []struct {
+			method, path, header, token string
+			status                      int
+		}{
+			{"GET", "/some/path?x=y", "authorization", "Bearer " + tokens.good, 200},
+			{"DELETE", "/", "authorization", "Bearer " + tokens.good, 200},
+			{"GET", "/", "x-api-key", tokens.reader, 200},
+			{"POST", "/?need=read", "authorization", "Bearer " + tokens.reader, 403},
+			{"GET", "/../../healthz", "authorization", "Bearer " + tokens.revoked, 401},
+			{"GET", "/", "authorization", "Bearer " + tokens.good + ",Bearer " + tokens.good, 401}, // as it joins two
+			{"GET", "/", "authorization", "", 401},
+		} {
+			status, identity := tokens.askAsEnvoy(t, fmt.Sprintf("%s /_/auth/envoy%s HTTP/1.1\r\nhost: app.example\r\ncontent-length: 0\r\n%s: %s\r\n\r\n",
+				c.method, c.path, c.header, c.token))
+			if status != c.status || identity != (status == 200) {
+				t.Errorf("%s %s: %d", c.method, c.path, status)
+			}
+		}
+	})
+}
+
+func (s *tokend) askAsEnvoy(t *testing.T, request string) (status int, identity bool) {
+	t.Helper()
+	c, err := net.Dial("tcp", tokendAddress)
+	do(t, err)
+	defer func() { do(t, c.Close()) }()
+	_, err = io.WriteString(c, request)
+	do(t, err)
+	a, err := http.ReadResponse(bufio.NewReader(c), nil)
+	do(t, err)
+	do(t, a.Body.Close())
+	return a.StatusCode, a.Header.Get("X-Token-Name") != "" && a.Header.Get("X-Token-Write") != "" && a.Header.Get("X-Token-Rotated") != ""
+}
+
 // The README shows a recipe as it is here.
 func TestREADME(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
@@ -403,6 +465,15 @@ func startTokend(t *testing.T) *tokend {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
 	s := &tokend{stopNow: start(t, exec.Command(filepath.Join(programs, "tokend"), "--data-dir", data), tokendAddress)}
+	for begin := time.Now(); time.Since(begin) < 30*time.Second; time.Sleep(5 * time.Millisecond) {
+		a, err := http.Get("http://" + tokendAddress + "/readyz")
+		if err == nil {
+			do(t, a.Body.Close())
+			if a.StatusCode == http.StatusOK {
+				break
+			}
+		}
+	}
 	token, err := os.ReadFile(filepath.Join(data, "admin.token"))
 	do(t, err)
 	s.token = strings.TrimSpace(string(token))
