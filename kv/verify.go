@@ -122,7 +122,7 @@ func (s *Store) fill() {
 	}
 	s.index.filled.Store(true)
 	count := s.index.count.Load()
-	if s.index.overflowed.Load() {
+	if s.index.overflowed.Load() && s.index.max > 0 {
 		s.log.Warn("there are more tokens than the index may hold; verification of the others asks the database", "max_indexed_tokens", s.index.max)
 	}
 	s.log.Debug("the index is filled", "tokens", count, "took", time.Since(begin))
