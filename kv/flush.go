@@ -69,7 +69,9 @@ func (f *flusher) next() {
 // all flushes what is left, at the end.
 func (f *flusher) all() {
 	f.timer.Stop()
-	f.flush(0, shardCount)
+	if !f.flush(0, shardCount) {
+		return
+	}
 	if err := f.writable(); err != nil {
 		f.log.Warn("when tokens were used in the last seconds is not saved", "err", err)
 	}
@@ -92,6 +94,7 @@ func (f *flusher) flush(from, to int) (worked bool) {
 }
 
 // flushGroup writes as many shards as fit a transaction, and gives the others.
+// After one that cannot be read it leaves them to the next round.
 func (f *flusher) flushGroup(dirty []int) (rest []int) {
 	g := newGroup(f.db)
 	defer g.txn.Discard()
@@ -104,12 +107,13 @@ func (f *flusher) flushGroup(dirty []int) (rest []int) {
 			f.index.shards[shard].dirty.Store(true)
 			break
 		}
-		dirty = dirty[1:]
 		if err != nil {
 			f.index.shards[shard].dirty.Store(true)
 			f.log.Error("when tokens were used cannot be saved", "err", err)
-			continue
+			dirty = nil
+			break
 		}
+		dirty = dirty[1:]
 		g.write(writes)
 		gathered[shard] = uses
 	}

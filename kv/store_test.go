@@ -251,6 +251,15 @@ func TestStore_largeChanges(t *testing.T) {
 		}
 		t.Logf("%d tokens fit one change", taken)
 	})
+	t.Run("900 with the longest names are taken", func(t *testing.T) {
+		all := make([]kv.Spec, 900)
+		for i := range all {
+			all[i].Name = fmt.Sprintf("%s%03d", strings.Repeat("\U00020000", 125), i)
+		}
+		if _, err := store.CreateAll(all); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("what fits only apart is split", func(t *testing.T) {
 		var wg sync.WaitGroup
 		before := count(t, store)
