@@ -13,8 +13,8 @@ import (
 	"tokend/metrics"
 )
 
-// connections knows every open connection of all listeners: to limit their
-// number, to give each write its own deadline, and to close them.
+// connections knows every open connection of all listeners, to limit their
+// number and to close them.
 type connections struct {
 	max       int
 	timeouts  Timeouts

@@ -9,13 +9,13 @@ import (
 // checkFraming refuses what fasthttp serves although two readers could take it
 // for different requests (RFC 9112, sections 2.3, 3.2, 5.2 and 6.3). Behind a
 // proxy's check, the target's end is the client's and may be anything.
-func checkFraming(h *fasthttp.RequestHeader, anyTarget bool) error {
+func checkFraming(h *fasthttp.RequestHeader, anyEnd bool) error {
 	switch string(h.Protocol()) {
 	case "HTTP/1.1", "HTTP/1.0":
 	default:
 		return errVersion
 	}
-	if err := checkTarget(h, anyTarget); err != nil {
+	if err := checkTarget(h, anyEnd); err != nil {
 		return err
 	}
 	return checkHeaderLines(h.RawHeaders())

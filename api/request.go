@@ -29,8 +29,9 @@ type request struct {
 	stripe int // of metrics
 	ids    idMaker
 	space  []byte // to build an answer in
-	last   *connection
-	begun  time.Time // the one before
+
+	last  *connection // of the request before this one
+	begun time.Time   // when that one was
 }
 
 // received is what belongs to one request.

@@ -115,17 +115,7 @@ func TestVerify(t *testing.T) {
 		}
 	})
 	t.Run("what is not good is told apart by nothing", func(t *testing.T) {
-		var first answer
-		for i, headers := range notGood(values) {
-			a := s.askAs("", "GET", "/_/token/verify", "", append(headers, "X-Request-Id", "same")...)
-			expectRefusal(t, a, 401, invalidToken)
-			a.header.Del("Date")
-			if i == 0 {
-				first = a
-			} else if diff := cmp.Diff(first.body, a.body) + cmp.Diff(first.header, a.header); diff != "" {
-				t.Errorf("%.60q: %s", headers, diff)
-			}
-		}
+		expectAlike(t, s, "/_/token/verify", notGood(values))
 	})
 	t.Run("more than one is ambiguous", func(t *testing.T) {
 		for _, headers := range doubled(values["good"]) {
@@ -274,6 +264,23 @@ func expectIdentity(t *testing.T, a answer, name, write string) {
 	}
 	if _, there := a.header["Www-Authenticate"]; there {
 		t.Error("a success with a challenge")
+	}
+}
+
+// expectAlike holds that headers which are not good are refused with the same
+// bytes.
+func expectAlike(t *testing.T, s *server, path string, all [][]string) {
+	t.Helper()
+	var first answer
+	for i, headers := range all {
+		a := s.askAs("", "GET", path, "", append(headers, "X-Request-Id", "same")...)
+		expectRefusal(t, a, 401, invalidToken)
+		a.header.Del("Date")
+		if i == 0 {
+			first = a
+		} else if diff := cmp.Diff(first.body, a.body) + cmp.Diff(first.header, a.header); diff != "" {
+			t.Errorf("%s: %.60q: %s", path, headers, diff)
+		}
 	}
 }
 
