@@ -58,12 +58,13 @@ func (s *Store) check(presented []byte) (e found, now int64, err error) {
 	if checkValue(presented) != nil {
 		return found{}, 0, ErrInvalidToken
 	}
+	now = s.now().UnixMilli()
 	hash := s.vault.hash(presented)
 	e, ok := s.index.find(hash.fingerprint())
 	if !ok && !s.index.whole() {
 		e, ok, err = s.load(hash)
+		now = s.now().UnixMilli() // it may have waited while the token expired
 	}
-	now = s.now().UnixMilli() // after load, which may wait while the token expires
 	switch {
 	case err != nil:
 		return found{}, 0, err
