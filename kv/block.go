@@ -15,7 +15,7 @@ import (
 // together. They hold no pointers for the garbage collector to follow.
 type block struct {
 	entries    []entry
-	longNames  []string    // of those that do not fit their entries
+	asides     []aside     // of the few that need one
 	superseded atomic.Bool // by another block, which has what was last used until now
 }
 
@@ -26,18 +26,25 @@ type entry struct {
 	valueMade      int64 // Unix milliseconds
 	lastUse        int64 // Unix milliseconds, neverUsed or unknownUse; atomic
 	flags          uint8
-	nameLength     uint8 // or nameIsLong
+	nameLength     uint8 // or hasAside
 	shortName      [22]byte
+}
+
+// aside is what an entry has no place for.
+type aside struct {
+	name      string
+	graceEnds int64 // Unix milliseconds; of an entry that isRotated
 }
 
 const (
 	isActive = 1 << iota
 	mayWrite
 	doesExpire
+	isRotated // the value before the last rotation
 )
 
-// nameIsLong says that shortName holds a place in longNames instead.
-const nameIsLong = 255
+// hasAside says that shortName holds a place in asides instead.
+const hasAside = 255
 
 // fingerprint is the half of a lookup hash by which an entry is known. Its tag
 // orders the entries, and stands for the value where its last use is on disk.
@@ -104,49 +111,74 @@ func (e found) name() string { return e.block.name(e.place) }
 
 func (b *block) name(i int) string {
 	e := &b.entries[i]
-	if e.nameLength == nameIsLong {
-		return b.longNames[binary.LittleEndian.Uint32(e.shortName[:])]
+	if e.nameLength == hasAside {
+		return b.aside(i).name
 	}
 	return unsafe.String(&e.shortName[0], e.nameLength) //nolint:gosec // it never changes, and a copy costs
 }
 
-// edited is a block in which a record, or none, stands in the place of the
-// entries from one place to another.
-func (b *block) edited(from, to int, r *record, lastUse int64) *block {
-	size := len(b.entries) - (to - from)
-	if r != nil {
-		size++
+func (b *block) aside(i int) aside {
+	return b.asides[binary.LittleEndian.Uint32(b.entries[i].shortName[:])]
+}
+
+// content is an entry and all that belongs to it, on its way into a block.
+type content struct {
+	entry
+	aside
+}
+
+func (b *block) content(i int) content {
+	c := content{entry: b.entries[i].copy()}
+	if b.entries[i].nameLength == hasAside {
+		c.aside = b.aside(i)
+	} else {
+		c.name = b.name(i)
 	}
-	next := &block{entries: make([]entry, 0, size)}
+	return c
+}
+
+// edited is a block in which others stand in the place of the entries from one
+// place to another.
+func (b *block) edited(from, to int, others ...content) *block {
+	next := &block{entries: make([]entry, 0, len(b.entries)-(to-from)+len(others))}
 	for i := range from {
-		next.add(b.entries[i].copy(), b.name(i))
+		next.add(b.content(i))
 	}
-	if r != nil {
-		next.add(newEntry(r, lastUse), r.Name)
+	for _, c := range others {
+		next.add(c)
 	}
 	for i := to; i < len(b.entries); i++ {
-		next.add(b.entries[i].copy(), b.name(i))
+		next.add(b.content(i))
 	}
 	return next
 }
 
-func (b *block) add(e entry, name string) {
-	if len(name) <= len(e.shortName) {
-		e.nameLength = uint8(copy(e.shortName[:], name)) //nolint:gosec // at most 22
+func (b *block) add(c content) {
+	if len(c.name) <= len(c.shortName) && !c.is(isRotated) {
+		c.nameLength = uint8(copy(c.shortName[:], c.name)) //nolint:gosec // at most 22
 	} else {
-		e.nameLength = nameIsLong
-		binary.LittleEndian.PutUint32(e.shortName[:], uint32(len(b.longNames))) //nolint:gosec // few
-		b.longNames = append(b.longNames, name)
+		c.nameLength = hasAside
+		binary.LittleEndian.PutUint32(c.shortName[:], uint32(len(b.asides))) //nolint:gosec // few
+		b.asides = append(b.asides, c.aside)
 	}
-	b.entries = append(b.entries, e)
+	b.entries = append(b.entries, c.entry)
 }
 
-func newEntry(r *record, lastUse int64) entry {
-	e := entry{
-		fingerprint:    r.hash.fingerprint(),
-		expirationDate: r.ExpirationDate().UnixMilli(),
-		valueMade:      r.valueMade.UnixMilli(),
-		lastUse:        lastUse,
+// newEntry is the entry for one of a record's values.
+func newEntry(r *record, hash lookupHash, lastUse int64) content {
+	e := content{
+		entry: entry{
+			fingerprint:    hash.fingerprint(),
+			expirationDate: r.ExpirationDate().UnixMilli(),
+			valueMade:      r.valueMade.UnixMilli(),
+			lastUse:        lastUse,
+		},
+		aside: aside{name: r.Name},
+	}
+	if hash != r.hash {
+		e.flags |= isRotated
+		e.valueMade = r.previous.made.UnixMilli()
+		e.graceEnds = r.PreviousValidUntil.UnixMilli()
 	}
 	if r.Active {
 		e.flags |= isActive
@@ -173,7 +205,9 @@ func (e *entry) copy() entry {
 
 func (e *entry) is(flag uint8) bool { return e.flags&flag != 0 }
 
-// valid reports whether the token is good at a moment, in Unix milliseconds.
-func (e *entry) valid(now int64) bool {
-	return e.is(isActive) && (!e.is(doesExpire) || now < e.expirationDate)
+// valid reports whether the value is good at a moment, in Unix milliseconds.
+func (e found) valid(now int64) bool {
+	return e.is(isActive) && (!e.is(doesExpire) || now < e.expirationDate) && (!e.is(isRotated) || now < e.graceEnds())
 }
+
+func (e found) graceEnds() int64 { return e.block.aside(e.place).graceEnds }

@@ -1,6 +1,9 @@
 package kv
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Create makes a token with a value of its own. It fails with an
 // InvalidError or ErrExists.
@@ -29,8 +32,7 @@ func (s *Store) CreateAll(specs []Spec) ([]Created, error) {
 			return nil, err
 		}
 		// Sealed here and not in the writer, which every client waits for.
-		made := s.vault.seal(token, NewValue(s.prefix), token.CreatedAt)
-		changes[i].after = &made
+		changes[i].after = s.vault.seal(record{Token: token, value: NewValue(s.prefix), valueMade: token.CreatedAt})
 	}
 	err := s.change(func(view view) ([]change, error) {
 		return changes, view.expectNew(changes)
@@ -49,30 +51,100 @@ func (s *Store) CreateAll(specs []Spec) ([]Created, error) {
 // equals the token's ExpirationDate keeps the token's expiry as it is. It fails
 // with an InvalidError or ErrNotFound.
 func (s *Store) Replace(spec Spec) (Token, error) {
-	var after Token
-	err := s.change(func(view view) ([]change, error) {
-		now := s.now()
-		before, err := view.used(spec.Name)
-		if errors.Is(err, ErrNotFound) {
-			// What is wrong in any case is said first.
-			if _, invalid := newToken(spec, now); invalid != nil {
-				return nil, invalid
-			}
+	token, err := s.edit(spec.Name, func(Spec) Spec { return spec })
+	if errors.Is(err, ErrNotFound) {
+		// What is wrong in any case is said first.
+		if _, invalid := newToken(spec, s.now()); invalid != nil {
+			err = invalid
 		}
+	}
+	return token, err
+}
+
+// Patch is what is to change about a token; nil stays.
+type Patch struct {
+	Active    *bool
+	Write     *bool
+	ExpiresAt *time.Time // zero removes the expiry
+}
+
+// Update changes what patch holds; the rest stays, and so does the value. It
+// takes an expiry as Replace does, and fails with an InvalidError or
+// ErrNotFound.
+func (s *Store) Update(name string, patch Patch) (Token, error) {
+	return s.edit(name, func(spec Spec) Spec {
+		if patch.Active != nil {
+			spec.Active = *patch.Active
+		}
+		if patch.Write != nil {
+			spec.Write = *patch.Write
+		}
+		if patch.ExpiresAt != nil {
+			spec.ExpiresAt = *patch.ExpiresAt
+		}
+		return spec
+	})
+}
+
+// edit changes what a client decides about a token.
+func (s *Store) edit(name string, decide func(Spec) Spec) (after Token, err error) {
+	err = s.change(func(view view) ([]change, error) {
+		before, err := view.used(name)
 		if err != nil {
 			return nil, err
 		}
-		after, err = before.replaced(spec, now)
+		after, err = before.replaced(decide(before.Spec), s.now())
 		if err != nil {
 			return nil, err
 		}
-		sealed := s.vault.seal(after, before.value, before.valueMade)
-		return []change{{before: &before, after: &sealed}}, nil
+		return []change{s.replacement(before, after)}, nil
 	})
 	if err != nil {
 		return Token{}, err
 	}
 	return after, nil
+}
+
+// replacement is the change of a record to what is now decided about its token.
+func (s *Store) replacement(before record, token Token) change {
+	after := before
+	after.Token = token
+	return change{before: &before, after: s.vault.seal(after)}
+}
+
+// MaxGrace is the longest time for which a rotation leaves the old value good.
+const MaxGrace = 30 * 24 * time.Hour
+
+// Rotate gives a token another value. The old one stays good for a grace of 0 to
+// MaxGrace, though no longer than the token, and not at all where that is
+// inactive or expired; the one before the old one ends at once. It fails with
+// an InvalidError or ErrNotFound.
+func (s *Store) Rotate(name string, grace time.Duration) (Token, Value, error) {
+	if grace < 0 || grace > MaxGrace {
+		return Token{}, Value{}, &InvalidError{Field: "grace_ms", Reason: "must be 0 to 2592000000 milliseconds, which are 30 days"}
+	}
+	var after Token
+	value := NewValue(s.prefix)
+	err := s.change(func(view view) ([]change, error) {
+		before, err := view.used(name)
+		if err != nil {
+			return nil, err
+		}
+		next := before
+		if next.PreviousLastUsedAt, err = view.index.lastUsed(before.hash, view.uses); err != nil {
+			return nil, err
+		}
+		now := s.now()
+		next.Token = next.rotated(grace, now)
+		next.previous = previous{before.hash, before.valueMade}
+		next.value, next.valueMade = value, milliseconds(now)
+		after = next.Token
+		return []change{{before: &before, after: s.vault.seal(next)}}, nil
+	})
+	if err != nil {
+		return Token{}, Value{}, err
+	}
+	return after, value, nil
 }
 
 // Delete removes a token and gives it as it was. Its value stops working and

@@ -60,7 +60,7 @@ func SampleRecord() []byte {
 	if err != nil {
 		panic(err)
 	}
-	return v.seal(token, formatValue("tkd", [32]byte{1, 2, 3}), token.CreatedAt).sealed
+	return v.seal(record{Token: token, value: formatValue("tkd", [32]byte{1, 2, 3}), valueMade: token.CreatedAt}).sealed
 }
 
 // Lookup is the token that has a value, valid or not, from the disk.
@@ -70,8 +70,8 @@ func (s *Store) Lookup(value Value) (token Token, err error) {
 		if err != nil {
 			return err
 		}
+		err = s.index.addUses(&r, s.uses)
 		token = r.Token
-		token.LastUsedAt, err = s.index.lastUsed(r.hash, s.uses)
 		return err
 	})
 	return token, err
@@ -104,9 +104,10 @@ func (s *Store) Forget(value Value) {
 // gives what is to be done with it afterwards.
 func (s *Store) SlowReader(value Value) (offer func()) {
 	since := s.index.changes.Load()
-	r, err := s.lookup(s.vault.hash([]byte(value.Reveal())))
+	hash := s.vault.hash([]byte(value.Reveal()))
+	r, err := s.lookup(hash)
 	if err != nil {
 		panic(err)
 	}
-	return func() { s.index.offer(&r, since, true) }
+	return func() { s.index.offer(&r, hash, since, true) }
 }

@@ -38,10 +38,10 @@ type shard struct {
 	block atomic.Pointer[block]
 	dirty atomic.Bool // a last use is not on disk
 
-	mu      sync.Mutex          // of those who change what follows, or the block
-	changed uint64              // index.changes at the last change
-	strays  map[uint64]int64    // by tag: last uses of tokens without an entry, until they are on disk
-	dropped map[uint64]struct{} // tags of deleted tokens, until their last uses are off the disk
+	mu      sync.Mutex       // of those who change what follows, or the block
+	changed uint64           // index.changes at the last change
+	strays  map[uint64]int64 // by tag: last uses of tokens without an entry, until they are on disk
+	dropped map[uint64]int64 // by tag: last uses of values that left, until they are off the disk
 }
 
 func shardOf(tag uint64) int { return int(tag >> (64 - shardBits)) }
@@ -73,19 +73,21 @@ func (ix *index) whole() bool { return ix.filled.Load() && !ix.overflowed.Load()
 func (ix *index) publish(changes []change) {
 	number := ix.changes.Add(1)
 	for _, c := range changes {
-		if c.leaves() {
-			ix.remove(c.before.hash.fingerprint(), number)
+		use := int64(neverUsed)
+		for _, hash := range c.leaving() {
+			use = max(use, ix.remove(hash.fingerprint(), number))
 		}
-		if c.after != nil {
-			ix.put(c.after, number, c.enters())
+		for _, hash := range c.after.hashes() {
+			ix.put(c.after, hash, number, !c.before.isFoundBy(hash), use)
 		}
 	}
 }
 
-// put takes in a record as it is now. A value that is new to the store is
-// known to be unused.
-func (ix *index) put(r *record, number uint64, isNew bool) {
-	f := r.hash.fingerprint()
+// put takes in a record as it is now, under one of its values. Where that is new
+// to the store, its last use is known: that of a value which it replaces, since
+// the record has it only as it was when the change was decided.
+func (ix *index) put(r *record, hash lookupHash, number uint64, isNew bool, use int64) {
+	f := hash.fingerprint()
 	sh := ix.shard(f.tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -94,45 +96,54 @@ func (ix *index) put(r *record, number uint64, isNew bool) {
 	i, found := b.find(f)
 	switch {
 	case found:
-		sh.supersede(b.edited(i, i+1, r, unknownUse))
+		sh.supersede(b.edited(i, i+1, newEntry(r, hash, unknownUse)))
 	case !isNew: // it is out of bounds, or about to be offered
 	case ix.count.Load() >= ix.max:
 		ix.overflowed.Store(true)
 	default:
-		sh.supersede(b.edited(i, i, r, neverUsed))
+		sh.supersede(b.edited(i, i, newEntry(r, hash, use)))
 		ix.count.Add(1)
+		if use != neverUsed {
+			ix.soil(sh)
+		}
 	}
 }
 
-// remove drops a value that left the store, and its last use.
-func (ix *index) remove(f fingerprint, number uint64) {
+// remove drops a value that left the store, and gives its last use.
+func (ix *index) remove(f fingerprint, number uint64) (use int64) {
 	sh := ix.shard(f.tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.changed = number
+	use, isStray := sh.strays[f.tag]
+	if !isStray {
+		use = unknownUse
+	}
 	delete(sh.strays, f.tag)
 	b := sh.block.Load()
 	if i, found := b.find(f); found {
-		sh.supersede(b.edited(i, i+1, nil, 0))
+		sh.supersede(b.edited(i, i+1))
 		ix.count.Add(-1)
-		if b.entries[i].loadUse() == neverUsed && ix.whole() {
-			return // nothing of it is on disk, and no late use of it is kept
+		use = b.entries[i].loadUse()
+		if use == neverUsed && ix.whole() {
+			return use // nothing of it is on disk, and no late use of it is kept
 		}
 	}
 	if sh.dropped == nil {
-		sh.dropped = map[uint64]struct{}{}
+		sh.dropped = map[uint64]int64{}
 	}
-	sh.dropped[f.tag] = struct{}{}
+	sh.dropped[f.tag] = use
 	ix.soil(sh)
+	return use
 }
 
 // offer puts in a record that was read from the database while changes was
-// since, or later, and gives the entry for it. It is not ok where the shard has
+// since, or later, under one of its values, and gives the entry for it. It is not ok where the shard has
 // changed meanwhile: the record may be out of date then and must be read again.
 // Where the index is full, the record may take the place of one nearby: in its
 // shard, or the next that has any, the one that was not used for longest.
-func (ix *index) offer(r *record, since uint64, mayEvict bool) (_ found, ok bool) {
-	f := r.hash.fingerprint()
+func (ix *index) offer(r *record, hash lookupHash, since uint64, mayEvict bool) (_ found, ok bool) {
+	f := hash.fingerprint()
 	sh := ix.shard(f.tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -147,7 +158,7 @@ func (ix *index) offer(r *record, since uint64, mayEvict bool) (_ found, ok bool
 	if ix.count.Load() >= ix.max {
 		ix.overflowed.Store(true) // first, for a verification looks at it last
 		if !mayEvict || !ix.evict(shardOf(f.tag)) {
-			alone := (&block{}).edited(0, 0, r, unknownUse)
+			alone := (&block{}).edited(0, 0, newEntry(r, hash, unknownUse))
 			alone.superseded.Store(true) // by none
 			return alone.at(0), true
 		}
@@ -159,10 +170,20 @@ func (ix *index) offer(r *record, since uint64, mayEvict bool) (_ found, ok bool
 		use = at
 		delete(sh.strays, f.tag)
 	}
-	b = b.edited(i, i, r, use)
+	b = b.edited(i, i, newEntry(r, hash, use))
 	sh.supersede(b)
 	ix.count.Add(1)
 	return b.at(i), true
+}
+
+// offerAll offers a record under all its values. It is false as offer is not ok.
+func (ix *index) offerAll(r *record, since uint64) bool {
+	for _, hash := range r.hashes() {
+		if _, ok := ix.offer(r, hash, since, false); !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // evict makes room near a shard that is locked. It is false where nothing is
@@ -200,7 +221,7 @@ func (ix *index) evictFrom(sh *shard) bool {
 			oldest = i
 		}
 	}
-	sh.supersede(b.edited(oldest, oldest+1, nil, 0))
+	sh.supersede(b.edited(oldest, oldest+1))
 	ix.count.Add(-1)
 	if at := b.entries[oldest].loadUse(); at > neverUsed { // looked at after it was superseded
 		ix.stray(sh, b.entries[oldest].fingerprint.tag, at)

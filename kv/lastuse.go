@@ -82,6 +82,9 @@ func (ix *index) lastUse(f fingerprint) int64 {
 	if at, ok := sh.strays[f.tag]; ok {
 		return at
 	}
+	if at, ok := sh.dropped[f.tag]; ok { // somebody reads an older state
+		return at
+	}
 	return unknownUse
 }
 
@@ -102,6 +105,25 @@ func (ix *index) lastUsed(h lookupHash, read func(shard int) (uses, error)) (tim
 		return time.Time{}, nil
 	}
 	return fromMilli(at), nil
+}
+
+// addUses completes a record with when its values were last used.
+func (ix *index) addUses(r *record, read func(shard int) (uses, error)) error {
+	at, err := ix.lastUsed(r.hash, read)
+	if err != nil {
+		return err
+	}
+	if r.hasPrevious() {
+		if r.PreviousLastUsedAt, err = ix.lastUsed(r.previous.hash, read); err != nil {
+			return err
+		}
+	}
+	for _, use := range []time.Time{at, r.PreviousLastUsedAt} {
+		if use.After(r.LastUsedAt) {
+			r.LastUsedAt = use
+		}
+	}
+	return nil
 }
 
 // uses are the last uses of a shard's tokens as they lie on disk: for each that

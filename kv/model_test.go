@@ -19,9 +19,20 @@ import (
 // would expect.
 type model struct {
 	store  *kvtest.Store
-	tokens map[string]kv.Token
-	values map[string]kv.Value
-	dead   []kv.Value // values of deleted tokens
+	tokens map[string]*modelToken
+	dead   []kv.Value // values that left
+}
+
+// modelToken is a token with its value and, until the first change after its
+// grace, the one before.
+type modelToken struct {
+	kv.Token
+	value, previous modelValue
+}
+
+type modelValue struct {
+	kv.Value
+	made, used time.Time
 }
 
 // The store does what the model does, whatever is asked of it and however often
@@ -29,10 +40,12 @@ type model struct {
 func TestStore_model(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		bound := rapid.SampledFrom(bounds).Draw(r, "bound")
-		m := &model{store: kvtest.New(t, func(o *kv.Options) { o.MaxIndexed = bound }), tokens: map[string]kv.Token{}, values: map[string]kv.Value{}}
+		m := &model{store: kvtest.New(t, func(o *kv.Options) { o.MaxIndexed = bound }), tokens: map[string]*modelToken{}}
 		r.Repeat(map[string]func(*rapid.T){
 			"create":  m.create,
 			"replace": m.replace,
+			"update":  m.update,
+			"rotate":  m.rotate,
 			"delete":  m.delete,
 			"verify":  m.verify,
 			"wait":    m.wait,
@@ -58,7 +71,9 @@ func (m *model) spec(r *rapid.T) kv.Spec {
 		offset := rapid.Int64Range(-2000, 2000).Draw(r, "offset")
 		spec.ExpiresAt = m.store.Clock.Now().Add(time.Duration(offset) * time.Millisecond)
 	case 2:
-		spec.ExpiresAt = m.tokens[spec.Name].ExpirationDate()
+		if token := m.tokens[spec.Name]; token != nil {
+			spec.ExpiresAt = token.ExpirationDate()
+		}
 	}
 	return spec
 }
@@ -76,68 +91,139 @@ func (m *model) create(r *rapid.T) {
 		expectError(r, err, nil)
 		want := kv.Token{Spec: spec, CreatedAt: now, UpdatedAt: now}
 		expectEqual(r, want, token)
-		m.tokens[spec.Name], m.values[spec.Name] = want, value
+		m.tokens[spec.Name] = &modelToken{Token: want, value: modelValue{Value: value, made: now}}
 	}
 }
 
 func (m *model) replace(r *rapid.T) {
-	spec, now := m.spec(r), m.store.Clock.Now()
+	spec := m.spec(r)
 	token, err := m.store.Replace(spec)
-	before, exists := m.tokens[spec.Name]
-	switch {
-	case !exists && (!nameAllowed(spec.Name) || !future(spec.ExpiresAt, now)):
+	if m.tokens[spec.Name] == nil && (!nameAllowed(spec.Name) || !future(spec.ExpiresAt, m.store.Clock.Now())) {
 		expectInvalid(r, err)
 		return
-	case !exists:
+	}
+	m.expectChanged(r, spec, token, err)
+}
+
+func (m *model) update(r *rapid.T) {
+	spec := m.spec(r)
+	var patch kv.Patch
+	before := m.tokens[spec.Name]
+	if rapid.Bool().Draw(r, "patch active") {
+		patch.Active = &spec.Active
+	} else if before != nil {
+		spec.Active = before.Active
+	}
+	if rapid.Bool().Draw(r, "patch write") {
+		patch.Write = &spec.Write
+	} else if before != nil {
+		spec.Write = before.Write
+	}
+	if rapid.Bool().Draw(r, "patch expiry") {
+		patch.ExpiresAt = &spec.ExpiresAt
+	} else if before != nil {
+		spec.ExpiresAt = before.ExpirationDate()
+	}
+	token, err := m.store.Update(spec.Name, patch)
+	m.expectChanged(r, spec, token, err)
+}
+
+// expectChanged holds a change of everything in spec against the model.
+func (m *model) expectChanged(r *rapid.T, spec kv.Spec, token kv.Token, err error) {
+	now := m.store.Clock.Now()
+	want := m.tokens[spec.Name]
+	switch {
+	case want == nil:
 		expectError(r, err, kv.ErrNotFound)
 		return
-	case spec.ExpiresAt.Equal(before.ExpirationDate()):
-		spec.ExpiresAt = before.ExpiresAt
+	case spec.ExpiresAt.Equal(want.ExpirationDate()):
+		spec.ExpiresAt = want.ExpiresAt
 	case !future(spec.ExpiresAt, now):
 		expectInvalid(r, err)
 		return
 	}
 	expectError(r, err, nil)
-	want := before
 	want.Spec, want.UpdatedAt = spec, now
-	expectEqual(r, want, token)
-	m.tokens[spec.Name] = want
+	m.boundGrace(want)
+	expectEqual(r, want.Token, token)
+}
+
+// boundGrace lets the old value live no longer than it may.
+func (m *model) boundGrace(token *modelToken) {
+	if token.Expires() && token.PreviousValidUntil.After(token.ExpiresAt) {
+		token.PreviousValidUntil = token.ExpiresAt
+	}
+	if token.Active && token.InGrace(m.store.Clock.Now()) {
+		return
+	}
+	if !token.previous.made.IsZero() {
+		m.dead = append(m.dead, token.previous.Value)
+	}
+	token.previous = modelValue{}
+	token.PreviousValidUntil, token.PreviousLastUsedAt = time.Time{}, time.Time{}
+}
+
+func (m *model) rotate(r *rapid.T) {
+	name, now := m.spec(r).Name, m.store.Clock.Now()
+	grace := time.Duration(rapid.Int64Range(-1, 3000).Draw(r, "grace")) * time.Millisecond
+	token, value, err := m.store.Rotate(name, grace)
+	want := m.tokens[name]
+	switch {
+	case grace < 0:
+		expectInvalid(r, err)
+		return
+	case want == nil:
+		expectError(r, err, kv.ErrNotFound)
+		return
+	}
+	expectError(r, err, nil)
+	if !want.previous.made.IsZero() {
+		m.dead = append(m.dead, want.previous.Value)
+	}
+	want.previous, want.value = want.value, modelValue{Value: value, made: now}
+	want.UpdatedAt, want.PreviousValidUntil, want.PreviousLastUsedAt = now, now.Add(grace), want.previous.used
+	m.boundGrace(want)
+	expectEqual(r, want.Token, token)
 }
 
 func (m *model) delete(r *rapid.T) {
 	name := m.spec(r).Name
 	token, err := m.store.Delete(name)
-	want, exists := m.tokens[name]
-	if !exists {
+	want := m.tokens[name]
+	if want == nil {
 		expectError(r, err, kv.ErrNotFound)
 		return
 	}
 	expectError(r, err, nil)
-	expectEqual(r, want, token)
-	m.dead = append(m.dead, m.values[name])
+	expectEqual(r, want.Token, token)
+	m.dead = append(m.dead, want.value.Value, want.previous.Value)
 	delete(m.tokens, name)
-	delete(m.values, name)
 }
 
 func (m *model) verify(r *rapid.T) {
 	now := m.store.Clock.Now()
-	for name, value := range m.values {
-		if !rapid.Bool().Draw(r, "ask about "+name) {
-			continue
+	for name, token := range m.tokens {
+		for _, value := range []*modelValue{&token.value, &token.previous} {
+			isOld := value == &token.previous
+			if value.made.IsZero() || !rapid.Bool().Draw(r, fmt.Sprintf("ask about %s, old: %v", name, isOld)) {
+				continue
+			}
+			grant, err := m.store.Verify([]byte(value.Reveal()))
+			if !token.Active || !future(token.ExpiresAt, now) || isOld && !token.InGrace(now) {
+				expectError(r, err, kv.ErrInvalidToken)
+				continue
+			}
+			expectError(r, err, nil)
+			want := kv.Grant{
+				Name: name, Write: token.Write, Expires: token.Expires(),
+				ValueMade: value.made, ExpirationDate: token.ExpirationDate(),
+			}
+			value.used, token.LastUsedAt = now, now
+			if isOld {
+				want.GraceEnds, token.PreviousLastUsedAt = token.PreviousValidUntil, now
+			}
+			expectEqual(r, want, grant)
 		}
-		token := m.tokens[name]
-		grant, err := m.store.Verify([]byte(value.Reveal()))
-		if !token.Active || !future(token.ExpiresAt, now) {
-			expectError(r, err, kv.ErrInvalidToken)
-			continue
-		}
-		expectError(r, err, nil)
-		expectEqual(r, kv.Grant{
-			Name: name, Write: token.Write, Expires: token.Expires(),
-			ValueMade: token.CreatedAt, ExpirationDate: token.ExpirationDate(),
-		}, grant)
-		token.LastUsedAt = now
-		m.tokens[name] = token
 	}
 }
 
@@ -155,11 +241,16 @@ func (m *model) check(r *rapid.T) {
 	for name, want := range m.tokens {
 		got, err := m.store.Get(name)
 		expectError(r, err, nil)
-		expectEqual(r, want, got)
-		got, err = m.store.Lookup(m.values[name])
-		expectError(r, err, nil)
-		expectEqual(r, want, got)
-		if value, err := m.store.Value(name); err != nil || !value.Equal(m.values[name]) {
+		expectEqual(r, want.Token, got)
+		for _, value := range []modelValue{want.value, want.previous} {
+			if value.made.IsZero() {
+				continue
+			}
+			got, err = m.store.Lookup(value.Value)
+			expectError(r, err, nil)
+			expectEqual(r, want.Token, got)
+		}
+		if value, err := m.store.Value(name); err != nil || !value.Equal(want.value.Value) {
 			r.Fatalf("the value of %q is another one (%v)", name, err)
 		}
 	}
@@ -179,7 +270,7 @@ func (m *model) check(r *rapid.T) {
 	}
 	var want []kv.Token
 	for _, name := range slices.Sorted(maps.Keys(m.tokens)) {
-		want = append(want, m.tokens[name])
+		want = append(want, m.tokens[name].Token)
 	}
 	expectEqual(r, want, listed)
 }

@@ -13,9 +13,34 @@ type record struct {
 	Token
 	value     Value
 	valueMade time.Time
+	hash      lookupHash // of the value
+	previous  previous   // only where PreviousValidUntil is not zero
 
-	hash   lookupHash // of the value
-	sealed []byte     // the record as it is to be stored; only of one that seal made
+	sealed []byte // the record as it is to be stored; only of one that seal made
+}
+
+// previous is what is kept of the value before the last rotation.
+type previous struct {
+	hash lookupHash
+	made time.Time
+}
+
+func (r *record) hasPrevious() bool { return !r.PreviousValidUntil.IsZero() }
+
+// hashes are those of the values by which the token is found. There are none of
+// a record that is nil.
+func (r *record) hashes() []lookupHash {
+	switch {
+	case r == nil:
+		return nil
+	case r.hasPrevious():
+		return []lookupHash{r.hash, r.previous.hash}
+	}
+	return []lookupHash{r.hash}
+}
+
+func (r *record) isFoundBy(hash lookupHash) bool {
+	return r != nil && (r.hash.equal(hash) || r.hasPrevious() && r.previous.hash.equal(hash))
 }
 
 // recordVersion is the first byte of an encoded record.
@@ -39,6 +64,18 @@ type fields struct {
 	Updated   int64      `cbor:"5,keyasint"`
 	ValueMade int64      `cbor:"6,keyasint"`
 	Hash      lookupHash `cbor:"7,keyasint"`
+
+	// Used is when any of the token's values was last used, as far as it was known
+	// at the last change. It outlives those values.
+	Used     int64           `cbor:"8,keyasint,omitempty"`
+	Previous *previousFields `cbor:"9,keyasint,omitempty"`
+}
+
+type previousFields struct {
+	_     struct{} `cbor:",toarray"`
+	Hash  lookupHash
+	Made  int64
+	Until int64
 }
 
 var (
@@ -70,6 +107,12 @@ func fieldsOf(r record) fields {
 	if r.Expires() {
 		f.Expires = r.ExpiresAt.UnixMilli()
 	}
+	if !r.LastUsedAt.IsZero() {
+		f.Used = r.LastUsedAt.UnixMilli()
+	}
+	if r.hasPrevious() {
+		f.Previous = &previousFields{Hash: r.previous.hash, Made: r.previous.made.UnixMilli(), Until: r.PreviousValidUntil.UnixMilli()}
+	}
 	return f
 }
 
@@ -86,6 +129,13 @@ func (f fields) record(name string, value Value) record {
 	}
 	if f.Expires != 0 {
 		r.ExpiresAt = fromMilli(f.Expires)
+	}
+	if f.Used != 0 {
+		r.LastUsedAt = fromMilli(f.Used)
+	}
+	if f.Previous != nil {
+		r.PreviousValidUntil = fromMilli(f.Previous.Until)
+		r.previous = previous{f.Previous.Hash, fromMilli(f.Previous.Made)}
 	}
 	return r
 }

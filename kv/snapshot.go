@@ -43,7 +43,7 @@ func (s *Snapshot) Tokens() iter.Seq2[Token, error] {
 		defer it.Close()
 		for r, err := range s.records(it) {
 			if err == nil {
-				r.LastUsedAt, err = s.index.lastUsed(r.hash, s.store.uses)
+				err = s.index.addUses(&r, s.store.uses)
 			}
 			if !yield(r.Token, err) || err != nil {
 				return
@@ -64,7 +64,7 @@ func (s *Snapshot) begin(prefix string) (it *badger.Iterator, err error) {
 // not match its seal, a record without its index entry, an index entry without
 // its record, last uses that are not readable, a key of no known kind.
 func (s *Snapshot) CheckIntegrity() error {
-	records, err := s.checkRecords()
+	hashes, err := s.checkRecords()
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (s *Snapshot) CheckIntegrity() error {
 		case key == metaSchema, key == metaDataKey:
 		case len(key) > 2 && key[:2] == recordPrefix:
 		case len(key) > 2 && key[:2] == indexPrefix:
-			records--
+			hashes--
 		case len(key) == 4 && key[:2] == usesPrefix:
 			if err := s.checkUses(key); err != nil {
 				return err
@@ -88,13 +88,14 @@ func (s *Snapshot) CheckIntegrity() error {
 			return fmt.Errorf("%w: a key of no known kind: %q", ErrCorrupt, key)
 		}
 	}
-	if records != 0 {
-		return fmt.Errorf("%w: %d index entries too many", ErrCorrupt, -records)
+	if hashes != 0 {
+		return fmt.Errorf("%w: %d index entries too many", ErrCorrupt, -hashes)
 	}
 	return nil
 }
 
-func (s *Snapshot) checkRecords() (count int, err error) {
+// checkRecords gives the number of values by which tokens are found.
+func (s *Snapshot) checkRecords() (hashes int, err error) {
 	it, err := s.begin(recordPrefix)
 	if err != nil {
 		return 0, err
@@ -104,12 +105,14 @@ func (s *Snapshot) checkRecords() (count int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if _, err := s.lookup(r.hash); err != nil {
-			return 0, fmt.Errorf("token %q is not found by its value: %w", r.Name, err)
+		for _, hash := range r.hashes() {
+			if _, err := s.lookup(hash); err != nil {
+				return 0, fmt.Errorf("token %q is not found by its value: %w", r.Name, err)
+			}
+			hashes++
 		}
-		count++
 	}
-	return count, nil
+	return hashes, nil
 }
 
 func (s *Snapshot) checkUses(key string) error {

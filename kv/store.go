@@ -173,8 +173,8 @@ func (s *Store) Get(name string) (token Token, err error) {
 		if err != nil {
 			return err
 		}
+		err = s.index.addUses(&r, s.uses)
 		token = r.Token
-		token.LastUsedAt, err = s.index.lastUsed(r.hash, s.uses)
 		return err
 	})
 	return token, err

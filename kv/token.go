@@ -30,8 +30,16 @@ type Token struct {
 	Spec
 	CreatedAt  time.Time
 	UpdatedAt  time.Time
-	LastUsedAt time.Time // zero: never
+	LastUsedAt time.Time // by any of its values; zero: never
+
+	// PreviousValidUntil is the end of the grace in which the value before the
+	// last rotation is good too. Zero is none; it may have passed.
+	PreviousValidUntil time.Time
+	PreviousLastUsedAt time.Time // by that value; zero: never
 }
+
+// InGrace reports whether the value before the last rotation is still good.
+func (t Token) InGrace(now time.Time) bool { return now.Before(t.PreviousValidUntil) }
 
 // Status says what keeps a token from being valid, if anything does.
 type Status string
@@ -94,10 +102,30 @@ func (t Token) replaced(spec Spec, now time.Time) (Token, error) {
 		return Token{}, err
 	}
 	t.Spec = spec
+	return t.touched(now), nil
+}
+
+// rotated is the token after it got another value. The old one stays good for a
+// grace, unless the token itself is not.
+func (t Token) rotated(grace time.Duration, now time.Time) Token {
+	now = milliseconds(now)
+	t.PreviousValidUntil = now.Add(grace)
+	return t.touched(now)
+}
+
+// touched is the token after a change. A grace never outlives the token, and
+// what ended it is not undone by a later change.
+func (t Token) touched(now time.Time) Token {
 	if now.After(t.UpdatedAt) { // a clock that was set back moves nothing back
 		t.UpdatedAt = now
 	}
-	return t, nil
+	if t.Expires() && t.ExpiresAt.Before(t.PreviousValidUntil) {
+		t.PreviousValidUntil = t.ExpiresAt
+	}
+	if !t.Active || !t.InGrace(now) {
+		t.PreviousValidUntil, t.PreviousLastUsedAt = time.Time{}, time.Time{}
+	}
+	return t
 }
 
 // CheckName says what is wrong with a name, as an InvalidError: it must have 1

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"hash"
 	"sync"
-	"time"
 )
 
 const keySize = 32 // bytes; AES-256 and HMAC-SHA-256
@@ -121,15 +120,17 @@ func (v *vault) hash(value []byte) lookupHash {
 	return h.sum
 }
 
-// seal makes the record of a token: its value sealed, all the rest authenticated.
-func (v *vault) seal(token Token, value Value, valueMade time.Time) record {
-	r := record{Token: token, value: value, valueMade: valueMade, hash: v.hash([]byte(value.Reveal()))}
+// seal makes a record fit to be stored: its value sealed, all the rest
+// authenticated.
+func (v *vault) seal(r record) *record {
+	value := []byte(r.value.Reveal())
+	r.hash = v.hash(value)
 	encoded := must(encoding.Marshal(fieldsOf(r)))
 	r.sealed = encodeRecord(storedRecord{
 		Fields: encoded,
-		Sealed: v.aead.Seal(nil, nil, []byte(value.Reveal()), associatedData(token.Name, encoded)), //nolint:gosec // the AEAD draws the nonce
+		Sealed: v.aead.Seal(nil, nil, value, associatedData(r.Name, encoded)), //nolint:gosec // the AEAD draws the nonce
 	})
-	return r
+	return &r
 }
 
 // open is the reverse of seal. It fails with ErrCorrupt where a bit of the

@@ -17,6 +17,10 @@ type Grant struct {
 	// ExpirationDate is as in Token: without an expiry it is the time of the
 	// token's last change.
 	ExpirationDate time.Time
+
+	// GraceEnds is when this value ceases to be good, where it is the one before
+	// the last rotation. Else it is zero.
+	GraceEnds time.Time
 }
 
 // Verify says what somebody who presents a value may do, and notes that it was
@@ -41,13 +45,17 @@ func (s *Store) Peek(presented []byte) (Grant, error) {
 }
 
 func (e found) grant() Grant {
-	return Grant{
+	g := Grant{
 		Name:           e.name(),
 		Write:          e.is(mayWrite),
 		Expires:        e.is(doesExpire),
 		ValueMade:      fromMilli(e.valueMade),
 		ExpirationDate: fromMilli(e.expirationDate),
 	}
+	if e.is(isRotated) {
+		g.GraceEnds = fromMilli(e.graceEnds())
+	}
+	return g
 }
 
 // check is the entry of a value that is good at this moment.
@@ -84,7 +92,7 @@ func (s *Store) load(hash lookupHash) (e found, ok bool, err error) {
 			if err != nil {
 				return err
 			}
-			e, ok = s.index.offer(&r, since, true)
+			e, ok = s.index.offer(&r, hash, since, true)
 		}
 		return nil
 	})
@@ -147,7 +155,7 @@ func (s *Store) fillEntries() error {
 					more = true
 					break
 				}
-				if _, ok := s.index.offer(&r, since, false); !ok {
+				if !s.index.offerAll(&r, since) {
 					more = true // from this one on, in its newest state
 					break
 				}

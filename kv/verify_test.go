@@ -116,6 +116,10 @@ func TestVerify_slowReader(t *testing.T) {
 	for name, change := range map[string]func() error{
 		"deleted":     func() error { return second(store.Delete("x")) },
 		"deactivated": func() error { return second(store.Replace(kv.Spec{Name: "x"})) },
+		"rotated":     func() error { return third(store.Rotate("x", 0)) },
+		"rotated twice": func() error {
+			return errors.Join(third(store.Rotate("x", time.Hour)), third(store.Rotate("x", time.Hour)))
+		},
 		"created again": func() error {
 			return errors.Join(second(store.Delete("x")), third(store.Create(kv.Spec{Name: "x", Active: true})))
 		},

@@ -72,8 +72,7 @@ func (v view) used(name string) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	r.LastUsedAt, err = v.index.lastUsed(r.hash, v.uses)
-	return r, err
+	return r, v.index.addUses(&r, v.uses)
 }
 
 // lookup is the token whose value has a hash. The index on disk only leads to a
@@ -94,7 +93,7 @@ func (v view) lookup(hash lookupHash) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	if !r.hash.equal(hash) {
+	if !r.isFoundBy(hash) {
 		return record{}, fmt.Errorf("%w: an index entry leads to %q, which has another value", ErrCorrupt, name)
 	}
 	return r, nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
@@ -21,13 +22,12 @@ type change struct {
 	before, after *record
 }
 
-// enters and leaves report whether a value does so with the change.
-func (c change) enters() bool {
-	return c.after != nil && (c.before == nil || c.after.hash != c.before.hash)
-}
+// entering and leaving are the hashes of the values that do so with the change.
+func (c change) entering() []lookupHash { return without(c.after.hashes(), c.before) }
+func (c change) leaving() []lookupHash  { return without(c.before.hashes(), c.after) }
 
-func (c change) leaves() bool {
-	return c.before != nil && (c.after == nil || c.after.hash != c.before.hash)
+func without(hashes []lookupHash, r *record) []lookupHash {
+	return slices.DeleteFunc(hashes, r.isFoundBy)
 }
 
 // A decision says what to change, given the state that it will change. It runs
@@ -197,15 +197,15 @@ func (w *writer) view(g *group) view { return view{g.txn, w.vault, w.index} }
 // follows when that is committed.
 func enter(c change) []write {
 	var writes []write
-	if c.leaves() {
-		writes = append(writes, write{key: indexKey(c.before.hash)})
+	for _, hash := range c.leaving() {
+		writes = append(writes, write{key: indexKey(hash)})
 	}
 	if c.after == nil {
 		return append(writes, write{key: recordKey(c.before.Name)})
 	}
 	writes = append(writes, write{recordKey(c.after.Name), c.after.sealed})
-	if c.enters() {
-		writes = append(writes, write{indexKey(c.after.hash), []byte(c.after.Name)})
+	for _, hash := range c.entering() {
+		writes = append(writes, write{indexKey(hash), []byte(c.after.Name)})
 	}
 	return writes
 }
