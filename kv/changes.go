@@ -5,48 +5,6 @@ import (
 	"time"
 )
 
-// Create makes a token with a value of its own. It fails with an
-// InvalidError or ErrExists.
-func (s *Store) Create(spec Spec) (Token, Value, error) {
-	all, err := s.CreateAll([]Spec{spec})
-	if err != nil {
-		return Token{}, Value{}, err
-	}
-	return all[0].Token, all[0].Value, nil
-}
-
-// Created is a new token with its value.
-type Created struct {
-	Token
-	Value Value
-}
-
-// CreateAll makes many tokens in one commit, or none of them. It fails as Create
-// does, naming the first token at fault, and with ErrTooLarge for more than fit
-// a transaction: 900 always do, and with short names some 3,000.
-func (s *Store) CreateAll(specs []Spec) ([]Created, error) {
-	changes := make([]change, len(specs))
-	for i, spec := range specs {
-		token, err := newToken(spec, s.now())
-		if err != nil {
-			return nil, err
-		}
-		// Sealed here and not in the writer, which every client waits for.
-		changes[i].after = s.vault.seal(record{Token: token, value: NewValue(s.prefix), valueMade: token.CreatedAt})
-	}
-	err := s.change(func(view view) ([]change, error) {
-		return changes, view.expectNew(changes)
-	})
-	if err != nil {
-		return nil, err
-	}
-	all := make([]Created, len(specs))
-	for i, c := range changes {
-		all[i] = Created{c.after.Token, c.after.value}
-	}
-	return all, nil
-}
-
 // Replace decides everything in spec anew; the value stays. An expiry that
 // equals the token's ExpirationDate keeps the token's expiry as it is. It fails
 // with an InvalidError or ErrNotFound.
@@ -54,7 +12,7 @@ func (s *Store) Replace(spec Spec) (Token, error) {
 	token, err := s.edit(spec.Name, func(Spec) Spec { return spec })
 	if errors.Is(err, ErrNotFound) {
 		// What is wrong in any case is said first.
-		if _, invalid := newToken(spec, s.now()); invalid != nil {
+		if _, invalid := (New{Spec: spec}).token(s.now()); invalid != nil {
 			err = invalid
 		}
 	}

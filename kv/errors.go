@@ -11,6 +11,10 @@ var (
 	// ErrExists is returned by Create where a token has the name already.
 	ErrExists = errors.New("exists")
 
+	// ErrValueTaken is returned by CreateAll for a value that another token has, or
+	// had before its last rotation.
+	ErrValueTaken = errors.New("has this value, or had it before its rotation")
+
 	// ErrInvalidToken is returned by Verify where what was presented is not good:
 	// unknown, expired, inactive or no value at all. Which of them is not told.
 	ErrInvalidToken = errors.New("not a valid token")
@@ -18,7 +22,7 @@ var (
 
 // InvalidError says which field breaks which rule. Nothing was changed.
 type InvalidError struct {
-	Field  string // "name", "expiration_date" or "token"
+	Field  string // "name", "expiration_date", "token", "grace_ms" or "prefix"
 	Reason string // what is wrong and what would be right, without the field's name
 }
 

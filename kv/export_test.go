@@ -56,7 +56,8 @@ func Recode(raw []byte) ([]byte, error) {
 // SampleRecord is a record as it is stored.
 func SampleRecord() []byte {
 	v := newVault(make([]byte, keySize))
-	token, err := newToken(Spec{Name: "sample", Active: true, Write: true, ExpiresAt: fromMilli(1893456000000)}, fromMilli(1760000000000))
+	spec := Spec{Name: "sample", Active: true, Write: true, ExpiresAt: fromMilli(1893456000000)}
+	token, err := New{Spec: spec}.token(fromMilli(1760000000000))
 	if err != nil {
 		panic(err)
 	}

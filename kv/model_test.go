@@ -264,7 +264,7 @@ func (m *model) check(r *rapid.T) {
 	expectError(r, err, nil)
 	defer snapshot.Close()
 	var listed []kv.Token
-	for token, err := range snapshot.Tokens() {
+	for token, err := range snapshot.Tokens(kv.Filter{}, "", time.Time{}) {
 		expectError(r, err, nil)
 		listed = append(listed, token)
 	}

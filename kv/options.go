@@ -42,8 +42,8 @@ type Options struct {
 }
 
 // memtableSize bounds what lies in memory only (and in the log), and through it
-// a transaction: 15 % of it in bytes.
-const memtableSize = 8 << 20
+// a transaction: 15 % of it in bytes. The largest Bulk fits.
+const memtableSize = 10 << 20
 
 // badgerOptions sizes Badger for an appliance: tens of megabytes instead of its
 // defaults' hundreds.

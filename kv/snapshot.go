@@ -3,6 +3,7 @@ package kv
 import (
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -30,20 +31,28 @@ func (s *Snapshot) Close() {
 	s.txn.Discard()
 }
 
-// Tokens are the tokens in the order of their names' bytes; their last uses are
-// those of the moment when they are read. It takes constant memory and may be read more than once, though not while another reading is
-// under way. After an error it ends.
-func (s *Snapshot) Tokens() iter.Seq2[Token, error] {
+// Tokens are the tokens that a filter means at a moment, in the order of their
+// names' bytes, behind a name if one is given. Their last uses are those of the
+// time when they are read. It takes constant memory, and no longer than those with
+// the filter's prefix need. It may be read more than once, though not while
+// another reading is under way. After an error it ends.
+func (s *Snapshot) Tokens(f Filter, after string, now time.Time) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
-		it, err := s.begin(recordPrefix)
+		it, err := s.begin(recordPrefix + f.Prefix)
 		if err != nil {
 			yield(Token{}, err)
 			return
 		}
 		defer it.Close()
+		if after != "" && after >= f.Prefix {
+			it.Seek(append(recordKey(after), 0))
+		}
 		for r, err := range s.records(it) {
 			if err == nil {
 				err = s.index.addUses(&r, s.store.uses)
+			}
+			if err == nil && !f.Matches(r.Token, now) {
+				continue
 			}
 			if !yield(r.Token, err) || err != nil {
 				return

@@ -251,8 +251,8 @@ func TestStore_largeChanges(t *testing.T) {
 		}
 		t.Logf("%d tokens fit one change", taken)
 	})
-	t.Run("900 with the longest names are taken", func(t *testing.T) {
-		all := make([]kv.Spec, 900)
+	t.Run("1,000 with the longest names are taken", func(t *testing.T) {
+		all := make([]kv.New, 1000)
 		for i := range all {
 			all[i].Name = fmt.Sprintf("%s%03d", strings.Repeat("\U00020000", 125), i)
 		}
@@ -455,8 +455,8 @@ func awaitUnlocked(t *testing.T, dir string) {
 	do(t, syscall.Flock(int(folder.Fd()), syscall.LOCK_EX))
 }
 
-func specs(prefix string, n int) []kv.Spec {
-	specs := make([]kv.Spec, n)
+func specs(prefix string, n int) []kv.New {
+	specs := make([]kv.New, n)
 	for i := range specs {
 		specs[i].Name = fmt.Sprintf("%s-%05d", prefix, i)
 	}
@@ -551,7 +551,7 @@ func expectToken(t *testing.T, store *kvtest.Store, want kv.Token, value kv.Valu
 func names(t *testing.T, snapshot *kv.Snapshot) []string {
 	t.Helper()
 	var names []string
-	for token, err := range snapshot.Tokens() {
+	for token, err := range snapshot.Tokens(kv.Filter{}, "", time.Time{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

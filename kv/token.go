@@ -77,19 +77,6 @@ func (t Token) ExpirationDate() time.Time {
 	return t.UpdatedAt
 }
 
-// newToken is the token that a spec asks for.
-func newToken(spec Spec, now time.Time) (Token, error) {
-	if err := CheckName(spec.Name); err != nil {
-		return Token{}, err
-	}
-	spec.ExpiresAt = milliseconds(spec.ExpiresAt)
-	now = milliseconds(now)
-	if err := checkExpiration(spec.ExpiresAt, now); err != nil {
-		return Token{}, err
-	}
-	return Token{Spec: spec, CreatedAt: now, UpdatedAt: now}, nil
-}
-
 // replaced is the token after everything a client decides was decided again.
 // The expiry that the token shows now is accepted as it is, so that what was
 // read can be written back: none stays none, and one that has passed stays.

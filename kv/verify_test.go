@@ -323,7 +323,7 @@ func list(t *testing.T, store *kvtest.Store) map[string]kv.Token {
 	do(t, err)
 	defer snapshot.Close()
 	all := map[string]kv.Token{}
-	for token, err := range snapshot.Tokens() {
+	for token, err := range snapshot.Tokens(kv.Filter{}, "", time.Time{}) {
 		do(t, err)
 		all[token.Name] = token
 	}

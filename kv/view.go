@@ -40,22 +40,6 @@ func (v view) has(key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// expectNew fails with ErrExists where a name is taken, be it by a change before.
-func (v view) expectNew(changes []change) error {
-	names := make(map[string]bool, len(changes))
-	for _, c := range changes {
-		exists, err := v.has(recordKey(c.after.Name))
-		if err != nil {
-			return err
-		}
-		if exists || names[c.after.Name] {
-			return fmt.Errorf("a token named %q %w", c.after.Name, ErrExists)
-		}
-		names[c.after.Name] = true
-	}
-	return nil
-}
-
 // record is the token with a name, without its last use.
 func (v view) record(name string) (record, error) {
 	raw, err := v.get(recordKey(name))

@@ -1,0 +1,211 @@
+package kv
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Create makes a token with a value of its own. It fails with an
+// InvalidError or ErrExists.
+func (s *Store) Create(spec Spec) (Token, Value, error) {
+	all, err := s.CreateAll([]New{{Spec: spec}})
+	if refused, ok := errors.AsType[*BatchError](err); ok {
+		err = refused.Refusals[0].Err
+	}
+	if err != nil {
+		return Token{}, Value{}, err
+	}
+	return all[0].Token, all[0].Value, nil
+}
+
+// New is a token to be made.
+type New struct {
+	Spec
+	Value Value // zero: one is made
+
+	// What is known of a token that was made elsewhere. Zero is now, and never for
+	// LastUsedAt. What lies in the future becomes now.
+	CreatedAt, UpdatedAt, LastUsedAt time.Time
+}
+
+// Created is a new token with its value.
+type Created struct {
+	Token
+	Value Value
+}
+
+// token is the token that is asked for. Its expiry must be later than its
+// making, so that one which has expired elsewhere is expired here.
+func (n New) token(now time.Time) (Token, error) {
+	if err := CheckName(n.Name); err != nil {
+		return Token{}, err
+	}
+	known := func(t, otherwise time.Time) time.Time {
+		if t.IsZero() {
+			t = otherwise
+		}
+		if t.After(now) {
+			t = now
+		}
+		return milliseconds(t)
+	}
+	t := Token{
+		Spec:       n.Spec,
+		CreatedAt:  known(n.CreatedAt, now),
+		UpdatedAt:  known(n.UpdatedAt, now),
+		LastUsedAt: known(n.LastUsedAt, time.Time{}),
+	}
+	t.ExpiresAt = milliseconds(n.ExpiresAt)
+	return t, checkExpiration(t.ExpiresAt, t.CreatedAt)
+}
+
+// BatchError tells all the tokens for which CreateAll made none.
+type BatchError struct{ Refusals []Refusal }
+
+// Refusal is a token that cannot be made.
+type Refusal struct {
+	Index int
+	Err   error // an InvalidError, ErrExists or ErrValueTaken
+
+	// Same says that the token exists just so: with the same rights and expiry,
+	// and with the same value if one was given.
+	Same bool
+}
+
+func (e *BatchError) Error() string {
+	return fmt.Sprintf("%d tokens cannot be made, the first of them: %v", len(e.Refusals), e.Refusals[0].Err)
+}
+
+// Unwrap gives the errors of all refusals.
+func (e *BatchError) Unwrap() []error {
+	all := make([]error, len(e.Refusals))
+	for i, refusal := range e.Refusals {
+		all[i] = refusal.Err
+	}
+	return all
+}
+
+// CreateAll makes many tokens in one commit, or none of them. It fails with a
+// BatchError, and with ErrTooLarge for more than fit a transaction: 500 always
+// do, 1,000 with values of ours, and with short names some 4,000.
+func (s *Store) CreateAll(tokens []New) ([]Created, error) {
+	changes := make([]change, len(tokens))
+	var refusals []Refusal
+	for i, n := range tokens {
+		token, err := n.token(s.now())
+		if err != nil {
+			refusals = append(refusals, Refusal{Index: i, Err: err})
+			continue
+		}
+		value := n.Value
+		if value == (Value{}) {
+			value = NewValue(s.prefix)
+		}
+		// Sealed here and not in the writer, which every client waits for.
+		changes[i].after = s.vault.seal(record{Token: token, value: value, valueMade: token.CreatedAt})
+	}
+	if len(refusals) > 0 {
+		return nil, s.refuse(tokens, changes, refusals)
+	}
+	err := s.change(func(view view) ([]change, error) {
+		refusals, err := view.conflicts(tokens, changes)
+		if err == nil && len(refusals) > 0 {
+			err = &BatchError{refusals}
+		}
+		return changes, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Created, len(tokens))
+	for i, c := range changes {
+		all[i] = Created{c.after.Token, c.after.value}
+	}
+	return all, nil
+}
+
+// refuse tells what is wrong with the others too, where some are refused already.
+func (s *Store) refuse(tokens []New, changes []change, refusals []Refusal) error {
+	if len(refusals) < len(tokens) {
+		err := s.operate(func() error {
+			return s.read(func(view view) error {
+				conflicts, err := view.conflicts(tokens, changes)
+				refusals = append(refusals, conflicts...)
+				return err
+			})
+		})
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(refusals, func(a, b Refusal) int { return cmp.Compare(a.Index, b.Index) })
+	}
+	return &BatchError{refusals}
+}
+
+// conflicts are the new tokens whose names or values are taken, be it by one
+// before.
+func (v view) conflicts(tokens []New, changes []change) (refusals []Refusal, err error) {
+	names := make(map[string]bool, len(changes))
+	values := map[lookupHash]string{}
+	for i, c := range changes {
+		if c.after == nil {
+			continue
+		}
+		refusal := Refusal{Index: i}
+		isGiven := tokens[i].Value != Value{}
+		refusal.Err, refusal.Same, err = v.conflict(c.after, isGiven)
+		if err != nil {
+			return nil, err
+		}
+		if refusal.Err == nil && names[c.after.Name] {
+			refusal.Err = taken(c.after.Name)
+		}
+		if owner, found := values[c.after.hash]; found && refusal.Err == nil {
+			refusal.Err = valueTaken(owner)
+		}
+		if refusal.Err != nil {
+			refusals = append(refusals, refusal)
+		}
+		names[c.after.Name] = true
+		if isGiven {
+			values[c.after.hash] = c.after.Name
+		}
+	}
+	return refusals, nil
+}
+
+func taken(name string) error { return fmt.Errorf("a token named %q %w", name, ErrExists) }
+
+func valueTaken(owner string) error { return fmt.Errorf("the token %q %w", owner, ErrValueTaken) }
+
+// conflict is what a new record collides with. A value that we made collides
+// with nothing.
+func (v view) conflict(r *record, isGiven bool) (conflict error, same bool, err error) {
+	exists, err := v.has(recordKey(r.Name))
+	if err != nil {
+		return nil, false, err
+	}
+	if exists {
+		there, err := v.record(r.Name)
+		if err != nil {
+			return nil, false, err
+		}
+		same = there.Active == r.Active && there.Write == r.Write && there.ExpiresAt.Equal(r.ExpiresAt) &&
+			(!isGiven || there.hash.equal(r.hash))
+		return taken(r.Name), same, nil
+	}
+	if !isGiven {
+		return nil, false, nil
+	}
+	owner, err := v.get(indexKey(r.hash))
+	if errors.Is(err, ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return valueTaken(string(owner)), false, nil
+}
