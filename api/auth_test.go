@@ -110,13 +110,14 @@ func TestOrderOfChecks(t *testing.T) {
 		code, field                               string
 	}{
 		{"path before method, authorization and size", "", "BREW", "/_/nothing?x", large, 404, "not_found", ""},
-		{"method before authorization, size and query", "", "PATCH", "/_/token?x=1", large, 405, "method_not_allowed", ""},
+		{"method before authorization, size and query", "", "BREW", "/_/token?x=1", large, 405, "method_not_allowed", ""},
 		{"authorization before size and query", "", "POST", "/_/token?x=1", large, 401, "unauthorized", ""},
 		{"authorization before the body", "Bearer x", "POST", "/_/token", "no JSON", 401, "invalid_token", ""},
 		{"rights before the body", "Bearer " + readerToken, "POST", "/_/token", "no JSON", 403, "insufficient_scope", ""},
 		{"size before query and body", "Bearer " + adminToken, "POST", "/_/token?x=1", large, 413, "body_too_large", ""},
 		{"query before existence", "Bearer " + adminToken, "DELETE", "/_/token?name=none&x=1", "", 400, "invalid_query", "x"},
 		{"body before existence", "Bearer " + adminToken, "PUT", "/_/token", `{"name":"none","expiration_date":5}`, 400, "invalid_expiration_date", "expiration_date"},
+		{"body before existence, PATCH", "Bearer " + adminToken, "PATCH", "/_/token", `{"name":"none","expiration_date":5}`, 400, "invalid_expiration_date", "expiration_date"},
 		{"existence at last", "Bearer " + adminToken, "PUT", "/_/token", `{"name":"none"}`, 404, "token_not_found", "name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,12 +45,17 @@ func bodyProblem(err error) error {
 	return invalidBody("body", "is not valid JSON")
 }
 
-// fieldOf is the field that a pointer leads into, or "body" for the whole.
+// fieldOf is the field that a pointer leads into, with that of an object within
+// it, or "body" for the whole.
 func fieldOf(pointer jsontext.Pointer) string {
-	for token := range pointer.Tokens() {
-		return token
+	path := slices.Collect(pointer.Tokens())
+	switch {
+	case len(path) == 0:
+		return "body"
+	case len(path) == 1 || strings.Trim(path[1], "0123456789") == "": // of an array
+		return path[0]
 	}
-	return "body"
+	return path[0] + "." + path[1]
 }
 
 func wanted(t reflect.Type) string {
@@ -60,8 +66,24 @@ func wanted(t reflect.Type) string {
 		return "true or false"
 	case t == reflect.TypeFor[wholeNumber](), t == reflect.TypeFor[*wholeNumber]():
 		return "a whole number of milliseconds"
+	case t.Kind() == reflect.Slice:
+		return "an array of strings"
+	case t.Kind() == reflect.Struct:
+		return "an object"
 	}
 	return "of another type"
+}
+
+// member is a field of which it matters whether it is there at all: null is there.
+type member[T any] struct {
+	given bool
+	value *T
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (m *member[T]) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	m.given = true
+	return json.UnmarshalDecode(d, &m.value)
 }
 
 // wholeNumber is a JSON number without a fraction, however it is written (1e3,

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 
@@ -43,11 +44,12 @@ var (
 		detail: "exactly one token is expected, in one Authorization or one X-API-Key header"}
 	errReadOnlyToken = &problem{status: 403, code: "insufficient_scope", challenge: `error="insufficient_scope", scope="write"`,
 		detail: "this token may read, not write"}
-	errNoCaller    = &problem{status: 401, code: "unauthorized", detail: "an admin token or an issued one is expected, as Bearer or as the password of Basic"}
-	errBasic       = &problem{status: 401, code: "invalid_token", scheme: "Basic", detail: "the password is not a token that is valid here"}
+	errNoCaller        = &problem{status: 401, code: "unauthorized", detail: "an admin token or an issued one is expected, as Bearer or as the password of Basic"}
+	errBasic           = &problem{status: 401, code: "invalid_token", scheme: "Basic", detail: "the password is not a token that is valid here"}
+	errNothingToChange = &problem{status: 400, code: "nothing_to_change",
+		detail: "nothing is to be changed: give expiration_date, active or write beside the name"}
 	errMisdirected = &problem{status: 421, code: "misdirected_request",
 		detail: "this host name is not served here; use localhost, an IP address, or add it to allowed_hosts"}
-	errBodyTooLarge     = &problem{status: 413, code: "body_too_large", detail: "the body is larger than 64 KiB", close: true}
 	errHeaderTooLarge   = &problem{status: 431, code: "headers_too_large", detail: "the request's first line and headers are larger than 16 KiB", close: true}
 	errTimeout          = &problem{status: 408, code: "request_timeout", detail: "the request did not arrive in time", close: true}
 	errVersion          = &problem{status: 505, code: "http_version_not_supported", detail: "HTTP/1.1 and HTTP/1.0 are spoken here", close: true}
@@ -59,6 +61,10 @@ var (
 // badRequest is a request whose framing cannot be trusted.
 func badRequest(detail string) *problem {
 	return &problem{status: 400, code: "bad_request", detail: detail, close: true}
+}
+
+func bodyTooLarge(limit int) *problem {
+	return &problem{status: 413, code: "body_too_large", detail: fmt.Sprintf("the body is larger than %d KiB", limit>>10), close: true}
 }
 
 func methodNotAllowed(allow string) *problem {
@@ -82,6 +88,13 @@ func invalidExpiration(reason string) *problem {
 	return invalidField("invalid_expiration_date", "expiration_date", reason)
 }
 
+// invalidCodes are the codes of fields that have one of their own.
+var invalidCodes = map[string]string{
+	"name":            "invalid_name",
+	"expiration_date": "invalid_expiration_date",
+	"token":           "invalid_value",
+}
+
 // storeProblems is the table from the store's errors to answers. A detail that
 // is empty is the error's own text. What is not here is a bare 500.
 var storeProblems = []struct {
@@ -91,6 +104,7 @@ var storeProblems = []struct {
 	{kv.ErrInvalidToken, problem{status: 401, code: "invalid_token", challenge: `error="invalid_token"`, detail: "the token is not valid here"}},
 	{kv.ErrNotFound, problem{status: 404, code: "token_not_found", field: "name"}},
 	{kv.ErrExists, problem{status: 409, code: "name_taken", field: "name"}},
+	{kv.ErrValueTaken, problem{status: 409, code: "value_taken", field: "token"}},
 	{kv.ErrFull, problem{status: 507, code: "storage_full", detail: "the disk is nearly full; nothing was changed"}},
 	{kv.ErrBusy, problem{status: 503, code: "overloaded", detail: "too many changes are waiting; nothing was changed", retryAfter: "1"}},
 	{kv.ErrUnavailable, problem{status: 503, code: "storage_unavailable", detail: "a commit has failed, so nothing is changed until a restart; the outcome of the changes that got this answer is known after that"}},
@@ -104,7 +118,13 @@ func problemOf(err error) (p *problem, known bool) {
 		return p, true
 	}
 	if invalid, ok := errors.AsType[*kv.InvalidError](err); ok {
-		return invalidField("invalid_"+invalid.Field, invalid.Field, invalid.Reason), true
+		return invalidField(cmp.Or(invalidCodes[invalid.Field], "invalid_body"), invalid.Field, invalid.Reason), true
+	}
+	if tooMany, ok := errors.AsType[*kv.TooManyError](err); ok {
+		return &problem{status: 400, code: "too_many", detail: tooMany.Error() + "; nothing was changed"}, true
+	}
+	if missing, ok := errors.AsType[*kv.MissingError](err); ok {
+		return &problem{status: 404, code: "token_not_found", detail: missing.Error() + "; nothing was changed", field: "names"}, true
 	}
 	for _, entry := range storeProblems {
 		if errors.Is(err, entry.err) {

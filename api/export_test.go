@@ -41,7 +41,7 @@ func (s *Server) AddStream(path string, next func()) {
 			return reply, err
 		}
 		token := reply.stream.next
-		reply.stream.next = func() (kv.Token, error, bool) {
+		reply.stream.next = func() (any, error, bool) {
 			next()
 			return token()
 		}
@@ -73,9 +73,16 @@ func Codes() []string {
 	codes := []string{"overloaded"} // also of tooManyConnections
 	for _, p := range []*problem{
 		errNotFound, errUnauthorized, errMalformed, errIssuedToken, errNoToken, errTwoTokens, errReadOnlyToken, errNoCaller, errBasic, errInternalForProxy, errReadOnlyAdmin, errMisdirected,
-		errBodyTooLarge, errHeaderTooLarge, errTimeout, errVersion, errBroken, errInternal, methodNotAllowed(""),
+		bodyTooLarge(0), errHeaderTooLarge, errTimeout, errVersion, errBroken, errInternal, methodNotAllowed(""),
 		invalidBody("", ""), invalidQuery("", ""), invalidName(""), invalidExpiration(""),
 	} {
+		codes = append(codes, p.code)
+	}
+	for _, code := range invalidCodes {
+		codes = append(codes, code)
+	}
+	for _, err := range []error{&kv.TooManyError{}, &kv.MissingError{}, errNothingToChange} {
+		p, _ := problemOf(err)
 		codes = append(codes, p.code)
 	}
 	for _, entry := range storeProblems {

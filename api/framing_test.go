@@ -137,7 +137,7 @@ func TestPaths(t *testing.T) {
 func TestMethods(t *testing.T) {
 	s := newServer(t)
 	for path, allow := range map[string]string{
-		"/_/token":       "DELETE, GET, HEAD, OPTIONS, POST, PUT",
+		"/_/token":       "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
 		"/_/token/value": "GET, HEAD, OPTIONS",
 		"/healthz":       "GET, HEAD, OPTIONS",
 		"/":              "GET, HEAD, OPTIONS",
@@ -145,7 +145,7 @@ func TestMethods(t *testing.T) {
 		if a := s.askAs("", "OPTIONS", path, ""); a.status != 204 || a.header.Get("Allow") != allow || a.body != "" {
 			t.Errorf("OPTIONS %s: %d, Allow %q", path, a.status, a.header.Get("Allow"))
 		}
-		for _, method := range []string{"PATCH", "TRACE", "BREW", "get", "*"} {
+		for _, method := range []string{"CONNECT", "TRACE", "BREW", "get", "*"} {
 			a := s.ask(method, path, "")
 			expectProblem(t, a, 405, "method_not_allowed", "")
 			if a.header.Get("Allow") != allow {

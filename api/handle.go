@@ -67,7 +67,7 @@ func (s *Server) answer(r *request, rt *route) (reply, error) {
 	if rt.access == proxied { // the rest of the request is none of our business
 		return rt.handle(s, r)
 	}
-	if err := r.readBody(maxBodyBytes); err != nil {
+	if err := r.readBody(rt.bodyLimit()); err != nil {
 		return reply{}, err
 	}
 	if rt.strictQuery() {

@@ -211,7 +211,11 @@ func (s *server) expectConventions(r *http.Request, a answer) {
 	s.expectDocumented(r, a)
 }
 
-func init() { openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.PlainBodyDecoder) }
+func init() {
+	for _, kind := range []string{"text/html", "application/x-ndjson"} {
+		openapi3filter.RegisterBodyDecoder(kind, openapi3filter.PlainBodyDecoder)
+	}
+}
 
 // documented finds the description of a request in openapi.yaml.
 var documented = sync.OnceValues(func() (routers.Router, error) {

@@ -92,7 +92,10 @@ func (s *Server) introspect(r *request) (reply, error) {
 	if grant.Write {
 		view.Scope = "read write"
 	}
-	if grant.Expires {
+	switch {
+	case !grant.GraceEnds.IsZero(): // never after the expiry
+		view.ExpiresAt = grant.GraceEnds.Unix()
+	case grant.Expires:
 		view.ExpiresAt = grant.ExpirationDate.Unix()
 	}
 	return reply{plain: view}, nil

@@ -15,7 +15,7 @@ import (
 )
 
 // What many clients at once see of a token could have been seen if they had
-// come one after another: a history of creating, changing, deleting and
+// come one after another: a history of creating, changing, rotating, deleting and
 // verifying over HTTP is linearizable.
 func TestLinearizable(t *testing.T) {
 	for _, bound := range []int{0, 1 << 20} {
@@ -39,7 +39,7 @@ func TestLinearizable(t *testing.T) {
 
 type operation struct {
 	name   string // of the token
-	kind   string // create, replace, delete, verify
+	kind   string // one of kinds
 	value  string // to verify
 	active bool   // to create or replace
 	write  bool
@@ -47,8 +47,10 @@ type operation struct {
 
 type outcome struct {
 	status int
-	value  string // that was created
+	value  string // that was made
 }
+
+var kinds = []string{"create", "replace", "update", "rotate", "rotate with a grace", "delete", "verify", "verify", "verify", "verify", "verify"}
 
 // record has clients work on few tokens, with what any of them was told.
 func record(s *server) (history []porcupine.Operation) {
@@ -64,12 +66,12 @@ func record(s *server) (history []porcupine.Operation) {
 			random := rand.New(rand.NewPCG(uint64(client), uint64(begin.UnixNano())))
 			for range operations {
 				op := operation{name: fmt.Sprint("token-", random.IntN(names)), active: random.IntN(4) > 0, write: random.IntN(2) > 0}
-				op.kind = []string{"create", "replace", "delete", "verify", "verify", "verify"}[random.IntN(6)]
+				op.kind = kinds[random.IntN(len(kinds))]
 				mu.Lock()
 				if known := values[op.name]; op.kind == "verify" {
 					op.value = kv.NewValue("tkd").Reveal()
 					if len(known) > 0 {
-						op.value = known[max(0, len(known)-1-random.IntN(2))]
+						op.value = known[max(0, len(known)-1-random.IntN(3))]
 					}
 				}
 				mu.Unlock()
@@ -101,6 +103,18 @@ func perform(s *server, op operation) outcome {
 		return outcome{a.status, a.data(s.t)[0]["token"].(string)}
 	case "replace":
 		return outcome{status: s.ask("PUT", "/_/token", body).status}
+	case "update":
+		return outcome{status: s.ask("PATCH", "/_/token", fmt.Sprintf(`{"name":%q,"write":%v}`, op.name, op.write)).status}
+	case "rotate", "rotate with a grace":
+		grace := 0
+		if op.kind != "rotate" {
+			grace = 3_600_000
+		}
+		a := s.ask("POST", "/_/token/rotate", fmt.Sprintf(`{"name":%q,"grace_ms":%d}`, op.name, grace))
+		if a.status != http.StatusOK {
+			return outcome{status: a.status}
+		}
+		return outcome{a.status, a.data(s.t)[0]["token"].(string)}
 	case "delete":
 		return outcome{status: s.ask("DELETE", "/_/token?name="+op.name, "").status}
 	default:
@@ -111,6 +125,7 @@ func perform(s *server, op operation) outcome {
 // tokenState is a token of one name; no value is no token.
 type tokenState struct {
 	value         string
+	previous      string // within its grace
 	active, write bool
 }
 
@@ -141,14 +156,27 @@ func step(state tokenState, op operation, out outcome) (status int, after tokenS
 	case op.kind == "create" && exists:
 		return http.StatusConflict, state
 	case op.kind == "create":
-		return http.StatusCreated, tokenState{out.value, op.active, op.write}
-	case op.kind == "replace" && exists:
-		return http.StatusOK, tokenState{state.value, op.active, op.write}
-	case op.kind == "delete" && exists:
-		return http.StatusOK, tokenState{}
-	case op.kind != "verify":
+		return http.StatusCreated, tokenState{value: out.value, active: op.active, write: op.write}
+	case op.kind != "verify" && !exists:
 		return http.StatusNotFound, state
-	case op.value != state.value || !state.active:
+	case op.kind == "delete":
+		return http.StatusOK, tokenState{}
+	case op.kind == "replace":
+		if !op.active {
+			state.previous = ""
+		}
+		state.active, state.write = op.active, op.write
+		return http.StatusOK, state
+	case op.kind == "update":
+		state.write = op.write
+		return http.StatusOK, state
+	case op.kind == "rotate", op.kind == "rotate with a grace" && !state.active:
+		state.value, state.previous = out.value, ""
+		return http.StatusOK, state
+	case op.kind == "rotate with a grace":
+		state.value, state.previous = out.value, state.value
+		return http.StatusOK, state
+	case op.value != state.value && op.value != state.previous || !state.active:
 		return http.StatusUnauthorized, state
 	case !state.write:
 		return http.StatusForbidden, state

@@ -17,7 +17,7 @@ type reply struct {
 	json   []byte // encoded already; it is copied
 	text   string // with kind, its content type
 	kind   string
-	stream *list
+	stream *stream
 
 	written bool   // the handler has written the answer itself
 	allow   string // for OPTIONS
@@ -25,6 +25,7 @@ type reply struct {
 
 const (
 	jsonType    = "application/json"
+	linesType   = "application/x-ndjson"
 	problemType = "application/problem+json"
 )
 
@@ -128,9 +129,9 @@ func (r *request) writeJSON(kind string, v any) {
 	r.ctx.Response.SetBody(append(encoded, '\n'))
 }
 
-// writeStream sends a list in chunks, or to HTTP/1.0, which has none, with its
+// writeStream sends a stream in chunks, or to HTTP/1.0, which has none, with its
 // length.
-func (r *request) writeStream(l *list) {
+func (r *request) writeStream(l *stream) {
 	size := -1
 	if !r.ctx.Request.Header.IsHTTP11() {
 		var err error
@@ -140,6 +141,6 @@ func (r *request) writeStream(l *list) {
 			return
 		}
 	}
-	r.ctx.Response.Header.SetContentType(jsonType)
+	r.ctx.Response.Header.SetContentType(l.form.kind)
 	r.ctx.Response.SetBodyStream(l, size)
 }

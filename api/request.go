@@ -94,14 +94,14 @@ func (r *request) readBody(limit int) error {
 	}
 	announced := r.ctx.Request.Header.ContentLength()
 	if announced > limit {
-		return errBodyTooLarge
+		return bodyTooLarge(limit)
 	}
 	body, err := io.ReadAll(io.LimitReader(stream, int64(limit)+1))
 	switch {
 	case err != nil:
 		return brokenRequest(err)
 	case len(body) > limit:
-		return errBodyTooLarge
+		return bodyTooLarge(limit)
 	case len(body) < announced: // fasthttp takes a connection that ends for the body's end
 		return badRequest("the body is shorter than its Content-Length")
 	}

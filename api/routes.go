@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -25,6 +26,7 @@ type route struct {
 	method string
 	path   string
 	access access
+	limit  int      // of the body, in bytes; 0: maxBodyBytes
 	params []string // query parameters; others are refused
 	need   needs    // of a proxy's check: what the original request needs
 	local  bool     // on loopback, only for a Host that means this machine
@@ -35,10 +37,15 @@ type route struct {
 // 405 follow from the table.
 var routes = []route{
 	{method: "POST", path: "/_/token", access: writeAdmin, handle: (*Server).createToken},
-	{method: "GET", path: "/_/token", access: readAdmin, params: []string{"name"}, handle: (*Server).listTokens},
+	{method: "GET", path: "/_/token", access: readAdmin, params: listParams, handle: (*Server).listTokens},
 	{method: "PUT", path: "/_/token", access: writeAdmin, handle: (*Server).replaceToken},
+	{method: "PATCH", path: "/_/token", access: writeAdmin, handle: (*Server).updateToken},
 	{method: "DELETE", path: "/_/token", access: writeAdmin, params: []string{"name"}, handle: (*Server).deleteToken},
 	{method: "GET", path: "/_/token/value", access: writeAdmin, params: []string{"name"}, handle: (*Server).tokenValue},
+	{method: "POST", path: "/_/token/rotate", access: writeAdmin, handle: (*Server).rotateToken},
+	{method: "POST", path: "/_/token/bulk", access: writeAdmin, limit: 2 << 20, handle: (*Server).bulk},
+	{method: "GET", path: "/_/token/export", access: writeAdmin, params: []string{"values"}, handle: (*Server).export},
+	{method: "POST", path: "/_/token/import", access: writeAdmin, limit: 8 << 20, handle: (*Server).importTokens},
 
 	{method: "GET", path: "/_/token/verify", access: holder, params: []string{"need"}, handle: (*Server).verify},
 	{method: "POST", path: "/_/token/verify", access: holder, params: []string{"need"}, handle: (*Server).verify},
@@ -69,6 +76,8 @@ func (rt *route) known() bool { return rt.method != "" }
 
 // strictQuery reports whether unknown query parameters are refused.
 func (rt *route) strictQuery() bool { return strings.HasPrefix(rt.path, "/_/") }
+
+func (rt *route) bodyLimit() int { return cmp.Or(rt.limit, maxBodyBytes) }
 
 // internal is the answer to an unexpected failure.
 func (rt *route) internal() *problem {

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -20,12 +19,26 @@ type tokenView struct {
 	CreatedAt      int64     `json:"created_at"`
 	UpdatedAt      int64     `json:"updated_at"`
 	LastUsedAt     *int64    `json:"last_used_at"`
+	*GraceView
+}
+
+// GraceView is there while the value before the last rotation is good too.
+type GraceView struct {
+	PreviousValidUntil int64  `json:"previous_valid_until"`
+	PreviousLastUsedAt *int64 `json:"previous_last_used_at"`
 }
 
 // createdView is a token with its value.
 type createdView struct {
 	tokenView
 	Value string `json:"token"`
+}
+
+// rotatedView is a token with its new value. It always tells how long the old one
+// is good, null where it is not.
+type rotatedView struct {
+	createdView
+	PreviousValidUntil *int64 `json:"previous_valid_until"`
 }
 
 type valueView struct {
@@ -44,11 +57,19 @@ func viewOf(t kv.Token, now time.Time) tokenView {
 		CreatedAt:      t.CreatedAt.UnixMilli(),
 		UpdatedAt:      t.UpdatedAt.UnixMilli(),
 	}
-	if !t.LastUsedAt.IsZero() {
-		used := t.LastUsedAt.UnixMilli()
-		v.LastUsedAt = &used
+	v.LastUsedAt = orNull(t.LastUsedAt)
+	if t.InGrace(now) {
+		v.GraceView = &GraceView{t.PreviousValidUntil.UnixMilli(), orNull(t.PreviousLastUsedAt)}
 	}
 	return v
+}
+
+func orNull(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	ms := t.UnixMilli()
+	return &ms
 }
 
 // tokenBody is what a client decides about a token.
@@ -72,13 +93,19 @@ func (b tokenBody) spec() (kv.Spec, error) {
 	if b.Write != nil {
 		spec.Write = *b.Write
 	}
-	if b.ExpirationDate != nil {
-		if *b.ExpirationDate < 0 { // one of these would be Go's zero time, which is none
-			return kv.Spec{}, invalidExpiration("is before 1970")
-		}
-		spec.ExpiresAt = time.UnixMilli(int64(*b.ExpirationDate))
+	spec.ExpiresAt, err = expiry(b.ExpirationDate)
+	return spec, err
+}
+
+// expiry is zero where none is given.
+func expiry(ms *wholeNumber) (time.Time, error) {
+	if ms == nil {
+		return time.Time{}, nil
 	}
-	return spec, nil
+	if *ms < 0 { // one of these would be Go's zero time, which is none
+		return time.Time{}, invalidExpiration("is before 1970")
+	}
+	return time.UnixMilli(int64(*ms)), nil
 }
 
 func requiredName(name *string) (string, error) {
@@ -107,6 +134,72 @@ func (s *Server) replaceToken(r *request) (reply, error) {
 	}
 	token, err := s.Store.Replace(spec)
 	return reply{data: viewOf(token, s.Now())}, err
+}
+
+// patchBody is what a client changes about a token (RFC 7396): null is the
+// documented default, what is left out stays.
+type patchBody struct {
+	Name           *string             `json:"name"`
+	ExpirationDate member[wholeNumber] `json:"expiration_date"`
+	Active         member[bool]        `json:"active"`
+	Write          member[bool]        `json:"write"`
+}
+
+func (s *Server) updateToken(r *request) (reply, error) {
+	var body patchBody
+	if err := decode(r.body, &body); err != nil {
+		return reply{}, err
+	}
+	name, err := requiredName(body.Name)
+	if err != nil {
+		return reply{}, err
+	}
+	patch := kv.Patch{Active: change(body.Active), Write: change(body.Write)}
+	if body.ExpirationDate.given {
+		at, err := expiry(body.ExpirationDate.value)
+		if err != nil {
+			return reply{}, err
+		}
+		patch.ExpiresAt = &at
+	}
+	if patch == (kv.Patch{}) {
+		return reply{}, errNothingToChange
+	}
+	token, err := s.Store.Update(name, patch)
+	return reply{data: viewOf(token, s.Now())}, err
+}
+
+// change is what a switch becomes, or nil where it stays.
+func change(m member[bool]) *bool {
+	if m.given && m.value == nil {
+		byDefault := true
+		return &byDefault
+	}
+	return m.value
+}
+
+func (s *Server) rotateToken(r *request) (reply, error) {
+	var body struct {
+		Name    *string      `json:"name"`
+		GraceMS *wholeNumber `json:"grace_ms"`
+	}
+	if err := decode(r.body, &body); err != nil {
+		return reply{}, err
+	}
+	name, err := requiredName(body.Name)
+	if err != nil {
+		return reply{}, err
+	}
+	var grace time.Duration
+	if body.GraceMS != nil { // what does not fit is as wrong as its nearest neighbour that does
+		ms := min(max(int64(*body.GraceMS), -1), kv.MaxGrace.Milliseconds()+1)
+		grace = time.Duration(ms) * time.Millisecond
+	}
+	token, value, err := s.Store.Rotate(name, grace)
+	return reply{data: rotatedView{
+		createdView:        createdView{viewOf(token, s.Now()), value.Reveal()},
+		PreviousValidUntil: orNull(token.PreviousValidUntil),
+	}}, err
 }
 
 func (r *request) spec() (kv.Spec, error) {
@@ -151,25 +244,4 @@ func (s *Server) tokenValue(r *request) (reply, error) {
 	}
 	value, err := s.Store.Value(name)
 	return reply{data: valueView{name, value.Reveal()}}, err
-}
-
-// listTokens gives one token by its name, or streams all of them.
-func (s *Server) listTokens(r *request) (reply, error) {
-	if r.name() == nil {
-		return s.list(r)
-	}
-	name, err := requiredName(r.name())
-	if err != nil {
-		return reply{}, err
-	}
-	token, err := s.Store.Get(name)
-	return reply{data: viewOf(token, s.Now())}, err
-}
-
-func (s *Server) list(r *request) (reply, error) {
-	snapshot, err := s.Store.Snapshot()
-	if err != nil {
-		return reply{}, fmt.Errorf("list: %w", err)
-	}
-	return reply{stream: s.newList(r, snapshot)}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -112,6 +113,173 @@ func TestReplace(t *testing.T) {
 		a := s.ask("PUT", "/_/token", `{"name":"y"}`)
 		expectProblem(t, a, 404, "token_not_found", "name")
 	})
+}
+
+func TestUpdate(t *testing.T) {
+	s := newServer(t)
+	value := s.create(`{"name":"x","expiration_date":1900000000000,"active":false,"write":false}`)
+	want := map[string]any{
+		"name": "x", "active": false, "write": false, "status": "inactive", "expires": true,
+		"expiration_date": 1.9e12, "created_at": start, "updated_at": start, "last_used_at": nil,
+	}
+	for _, c := range []struct {
+		name, body string
+		changed    map[string]any
+	}{
+		{"one field", `{"name":"x","active":true}`, map[string]any{"active": true, "status": "active"}},
+		{"several", `{"write":true,"name":"x","expiration_date":1950000000000}`, map[string]any{"write": true, "expiration_date": 1.95e12}},
+		{"the same again", `{"name":"x","write":true}`, nil},
+		{"null removes the expiry", `{"name":"x","expiration_date":null}`, map[string]any{"expires": false}},
+		{"an expiry again", `{"name":"x","expiration_date":1950000000000,"active":false,"write":false}`, map[string]any{
+			"expires": true, "expiration_date": 1.95e12, "active": false, "write": false, "status": "inactive"}},
+		{"null is the default", `{"name":"x","active":null,"write":null}`, map[string]any{"active": true, "write": true, "status": "active"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s.store.Clock.Advance(time.Second)
+			maps.Copy(want, c.changed)
+			want["updated_at"] = float64(s.store.Clock.Now().UnixMilli())
+			if want["expires"] == false {
+				want["expiration_date"] = want["updated_at"]
+			}
+			if diff := cmp.Diff([]map[string]any{want}, s.ask("PATCH", "/_/token", c.body).data(t)); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff([]map[string]any{want}, s.ask("GET", "/_/token?name=x", "").data(t)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	t.Run("the value stays", func(t *testing.T) {
+		if a := s.askAs("Bearer "+value, "GET", "/_/token/verify", ""); a.status != 200 {
+			t.Error(a.body)
+		}
+	})
+	t.Run("the expiry that is shown is taken as it is", func(t *testing.T) {
+		s.ask("PATCH", "/_/token", fmt.Sprintf(`{"name":"x","expiration_date":%d}`, s.store.Clock.Now().UnixMilli()+5000))
+		s.store.Clock.Advance(time.Minute)
+		shown := s.ask("GET", "/_/token?name=x", "").data(t)[0]
+		got := s.ask("PATCH", "/_/token", fmt.Sprintf(`{"name":"x","write":false,"expiration_date":%d}`, int64(shown["expiration_date"].(float64)))).data(t)[0]
+		if shown["status"] != "expired" || got["status"] != "expired" || got["write"] != false {
+			t.Error(got)
+		}
+	})
+	for _, c := range []struct {
+		name, body  string
+		status      int
+		code, field string
+	}{
+		{"nothing", `{"name":"x"}`, 400, "nothing_to_change", ""},
+		{"nothing, of a missing token", `{"name":"y"}`, 400, "nothing_to_change", ""},
+		{"no name", `{"write":true}`, 400, "invalid_name", "name"},
+		{"a missing token", `{"name":"y","write":true}`, 404, "token_not_found", "name"},
+		{"a field twice", `{"name":"x","write":true,"write":true}`, 400, "invalid_body", "write"},
+		{"a wrong type", `{"name":"x","write":"true"}`, 400, "invalid_body", "write"},
+		{"another wrong type", `{"name":"x","expiration_date":"1"}`, 400, "invalid_body", "expiration_date"},
+		{"an unknown field", `{"name":"x","token":"tkd_x"}`, 400, "invalid_body", "token"},
+		{"a past expiry", `{"name":"x","write":true,"expiration_date":5}`, 400, "invalid_expiration_date", "expiration_date"},
+		{"an expiry before 1970", `{"name":"x","expiration_date":-62135596800000}`, 400, "invalid_expiration_date", "expiration_date"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := s.ask("GET", "/_/token", "").body
+			expectProblem(t, s.ask("PATCH", "/_/token", c.body), c.status, c.code, c.field)
+			if after := s.ask("GET", "/_/token", "").body; after != before {
+				t.Error("it changed something")
+			}
+		})
+	}
+	if p := s.ask("PATCH", "/_/token", `{"name":"x","write":"true"}`).problem(t); p.Detail != "write must be true or false" {
+		t.Error(p.Detail)
+	}
+}
+
+func TestRotate(t *testing.T) {
+	s := newServer(t)
+	first := s.create(`{"name":"x","expiration_date":1900000000000}`)
+	s.store.Clock.Advance(time.Second)
+	a := s.ask("POST", "/_/token/rotate", `{"name":"x","grace_ms":3600000}`)
+	got := a.data(t)[0]
+	second, _ := got["token"].(string)
+	until := start + 1000 + 3600000
+	want := map[string]any{
+		"name": "x", "active": true, "write": true, "status": "active", "expires": true, "token": second,
+		"expiration_date": 1.9e12, "created_at": start, "updated_at": start + 1000, "last_used_at": nil,
+		"previous_valid_until": until, "previous_last_used_at": nil,
+	}
+	if diff := cmp.Diff(want, got); diff != "" || second == first {
+		t.Error(diff)
+	}
+	t.Run("the new value is the one that is read", func(t *testing.T) {
+		if got := s.ask("GET", "/_/token/value?name=x", "").data(t)[0]["token"]; got != second {
+			t.Error("it is another one")
+		}
+	})
+	t.Run("both are good, and told apart", func(t *testing.T) {
+		for value, rotated := range map[string]string{first: "true", second: "false"} {
+			for _, target := range []string{"/_/token/verify", "/_/auth/write", "/_/auth/nginx"} {
+				a := s.askAs("Bearer "+value, "GET", target, "", "X-Original-Method", "GET")
+				if a.status != 200 || a.header.Get("X-Token-Rotated") != rotated || a.header.Get("X-Token-Name") != "x" {
+					t.Errorf("%s: %d %v", target, a.status, a.header)
+				}
+			}
+		}
+	})
+	t.Run("introspection knows when each was made and ends", func(t *testing.T) {
+		for value, want := range map[string][2]float64{
+			first:  {start / 1000, until / 1000},
+			second: {(start + 1000) / 1000, 1.9e9},
+		} {
+			var got map[string]any
+			do(t, json.Unmarshal([]byte(s.ask("POST", "/_/token/introspect", "token="+value).body), &got))
+			if got["iat"] != math.Floor(want[0]) || got["exp"] != math.Floor(want[1]) || got["sub"] != "x" {
+				t.Error(got)
+			}
+		}
+	})
+	t.Run("while the grace runs, the token shows who uses the old value", func(t *testing.T) {
+		shown := s.ask("GET", "/_/token?name=x", "").data(t)[0]
+		if shown["previous_valid_until"] != until || shown["previous_last_used_at"] != start+1000 || shown["last_used_at"] != start+1000 {
+			t.Error(shown)
+		}
+		s.store.Clock.Set(kvtest.Start.Add(time.Second + time.Hour))
+		shown = s.ask("GET", "/_/token?name=x", "").data(t)[0]
+		if _, there := shown["previous_valid_until"]; there {
+			t.Error(shown)
+		}
+		if _, there := shown["previous_last_used_at"]; there {
+			t.Error(shown)
+		}
+		expectProblem(t, s.askAs("Bearer "+first, "GET", "/_/token/verify", ""), 401, "invalid_token", "")
+	})
+	t.Run("by default there is no grace", func(t *testing.T) {
+		for _, body := range []string{`{"name":"x"}`, `{"name":"x","grace_ms":null}`, `{"name":"x","grace_ms":0}`} {
+			old := s.ask("GET", "/_/token/value?name=x", "").data(t)[0]["token"].(string)
+			got := s.ask("POST", "/_/token/rotate", body).data(t)[0]
+			if until, there := got["previous_valid_until"]; !there || until != nil {
+				t.Error(got)
+			}
+			expectProblem(t, s.askAs("Bearer "+old, "GET", "/_/token/verify", ""), 401, "invalid_token", "")
+		}
+	})
+	for _, c := range []struct {
+		name, body  string
+		status      int
+		code, field string
+	}{
+		{"a missing token", `{"name":"y"}`, 404, "token_not_found", "name"},
+		{"no name", `{"grace_ms":1}`, 400, "invalid_name", "name"},
+		{"a grace below zero", `{"name":"x","grace_ms":-1}`, 400, "invalid_body", "grace_ms"},
+		{"a grace of more than 30 days", `{"name":"x","grace_ms":2592000001}`, 400, "invalid_body", "grace_ms"},
+		{"a grace beyond int64", `{"name":"x","grace_ms":1e99}`, 400, "invalid_body", "grace_ms"},
+		{"a grace of a missing token", `{"name":"y","grace_ms":-1}`, 400, "invalid_body", "grace_ms"},
+		{"a grace that is no number", `{"name":"x","grace_ms":"1h"}`, 400, "invalid_body", "grace_ms"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			expectProblem(t, s.ask("POST", "/_/token/rotate", c.body), c.status, c.code, c.field)
+		})
+	}
+	if a := s.ask("POST", "/_/token/rotate", `{"name":"x","grace_ms":2592000000}`); a.status != 200 {
+		t.Error(a.body)
+	}
 }
 
 func TestDelete(t *testing.T) {

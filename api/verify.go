@@ -99,7 +99,7 @@ func (r *request) addIdentity() {
 	r.space = appendEscaped(r.space[:0], r.grant.Name)
 	h.SetCanonical(tokenNameHeader, r.space)
 	h.SetCanonical(tokenWriteHeader, boolean(r.grant.Write))
-	h.SetCanonical(tokenRotatedHeader, boolean(false))
+	h.SetCanonical(tokenRotatedHeader, boolean(!r.grant.GraceEnds.IsZero()))
 }
 
 var trueText, falseText = []byte("true"), []byte("false")

@@ -9,14 +9,7 @@ import (
 // equals the token's ExpirationDate keeps the token's expiry as it is. It fails
 // with an InvalidError or ErrNotFound.
 func (s *Store) Replace(spec Spec) (Token, error) {
-	token, err := s.edit(spec.Name, func(Spec) Spec { return spec })
-	if errors.Is(err, ErrNotFound) {
-		// What is wrong in any case is said first.
-		if _, invalid := (New{Spec: spec}).token(s.now()); invalid != nil {
-			err = invalid
-		}
-	}
-	return token, err
+	return s.edit(spec.Name, func(Spec) Spec { return spec })
 }
 
 // Patch is what is to change about a token; nil stays.
@@ -57,6 +50,11 @@ func (s *Store) edit(name string, decide func(Spec) Spec) (after Token, err erro
 		}
 		return []change{s.replacement(before, after)}, nil
 	})
+	if errors.Is(err, ErrNotFound) { // what is wrong in any case is said first
+		if _, invalid := (New{Spec: decide(Spec{Name: name})}).token(s.now()); invalid != nil {
+			err = invalid
+		}
+	}
 	if err != nil {
 		return Token{}, err
 	}

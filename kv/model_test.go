@@ -98,10 +98,6 @@ func (m *model) create(r *rapid.T) {
 func (m *model) replace(r *rapid.T) {
 	spec := m.spec(r)
 	token, err := m.store.Replace(spec)
-	if m.tokens[spec.Name] == nil && (!nameAllowed(spec.Name) || !future(spec.ExpiresAt, m.store.Clock.Now())) {
-		expectInvalid(r, err)
-		return
-	}
 	m.expectChanged(r, spec, token, err)
 }
 
@@ -119,10 +115,13 @@ func (m *model) update(r *rapid.T) {
 	} else if before != nil {
 		spec.Write = before.Write
 	}
-	if rapid.Bool().Draw(r, "patch expiry") {
+	switch {
+	case rapid.Bool().Draw(r, "patch expiry"):
 		patch.ExpiresAt = &spec.ExpiresAt
-	} else if before != nil {
+	case before != nil:
 		spec.ExpiresAt = before.ExpirationDate()
+	default:
+		spec.ExpiresAt = time.Time{}
 	}
 	token, err := m.store.Update(spec.Name, patch)
 	m.expectChanged(r, spec, token, err)
@@ -133,6 +132,9 @@ func (m *model) expectChanged(r *rapid.T, spec kv.Spec, token kv.Token, err erro
 	now := m.store.Clock.Now()
 	want := m.tokens[spec.Name]
 	switch {
+	case want == nil && (!nameAllowed(spec.Name) || !future(spec.ExpiresAt, now)):
+		expectInvalid(r, err)
+		return
 	case want == nil:
 		expectError(r, err, kv.ErrNotFound)
 		return

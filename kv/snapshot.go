@@ -38,9 +38,30 @@ func (s *Snapshot) Close() {
 // another reading is under way. After an error it ends.
 func (s *Snapshot) Tokens(f Filter, after string, now time.Time) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
+		for r, err := range s.filtered(f, after, now) {
+			if !yield(r.Token, err) {
+				return
+			}
+		}
+	}
+}
+
+// WithValues are all tokens with their values, as Tokens gives them.
+func (s *Snapshot) WithValues() iter.Seq2[Created, error] {
+	return func(yield func(Created, error) bool) {
+		for r, err := range s.filtered(Filter{}, "", time.Time{}) {
+			if !yield(Created{r.Token, r.value}, err) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Snapshot) filtered(f Filter, after string, now time.Time) iter.Seq2[record, error] {
+	return func(yield func(record, error) bool) {
 		it, err := s.begin(recordPrefix + f.Prefix)
 		if err != nil {
-			yield(Token{}, err)
+			yield(record{}, err)
 			return
 		}
 		defer it.Close()
@@ -54,7 +75,7 @@ func (s *Snapshot) Tokens(f Filter, after string, now time.Time) iter.Seq2[Token
 			if err == nil && !f.Matches(r.Token, now) {
 				continue
 			}
-			if !yield(r.Token, err) || err != nil {
+			if !yield(r, err) || err != nil {
 				return
 			}
 		}

@@ -1,0 +1,45 @@
+package api
+
+import (
+	"fmt"
+	"time"
+
+	"tokend/kv"
+)
+
+// export streams all tokens, one on each line, with their values where that is
+// asked for.
+func (s *Server) export(r *request) (reply, error) {
+	withValues := false
+	switch r.query.Get("values") {
+	case "", "false":
+	case "true":
+		withValues = true
+	default:
+		return reply{}, invalidQuery("values", "must be true or false")
+	}
+	snapshot, err := s.Store.Snapshot()
+	if err != nil {
+		return reply{}, fmt.Errorf("export: %w", err)
+	}
+	now := s.Now()
+	views := func(yield func(any, error) bool) {
+		for token, err := range snapshot.WithValues() {
+			if !yield(exportView(token, withValues, now), err) {
+				return
+			}
+		}
+	}
+	return reply{stream: s.newStream(r, snapshot, views, form{
+		kind: linesType, behind: "\n",
+		end: func() string { return "" },
+	})}, nil
+}
+
+func exportView(t kv.Created, withValues bool, now time.Time) any {
+	view := viewOf(t.Token, now)
+	if withValues {
+		return createdView{view, t.Value.Reveal()}
+	}
+	return view
+}

@@ -1,0 +1,190 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"tokend/kv"
+)
+
+// importBatch is how many tokens are made in one commit. So many always fit.
+const importBatch = 500
+
+// importBody is a line of an import: what can be decided about a token, its value
+// if it has one already, and what an export says of it beside.
+type importBody struct {
+	tokenBody
+	Value      *string      `json:"token"`
+	Expires    *bool        `json:"expires"`
+	CreatedAt  *wholeNumber `json:"created_at"`
+	UpdatedAt  *wholeNumber `json:"updated_at"`
+	LastUsedAt *wholeNumber `json:"last_used_at"`
+
+	// Of an export, and nothing to import: a status follows from the rest, and an
+	// old value is not in it.
+	Status             *string      `json:"status"`
+	PreviousValidUntil *wholeNumber `json:"previous_valid_until"`
+	PreviousLastUsedAt *wholeNumber `json:"previous_last_used_at"`
+}
+
+// batchView tells what became of a batch: all its tokens were made, or none.
+type batchView struct {
+	FirstLine int           `json:"first_line"`
+	LastLine  int           `json:"last_line"`
+	Created   int           `json:"created"`
+	Refused   []refusalView `json:"refused,omitzero"` // why none was made
+	Error     *failureView  `json:"error,omitzero"`   // the import stopped here
+}
+
+type refusalView struct {
+	Line   int    `json:"line"`
+	Name   string `json:"name,omitzero"`
+	Code   string `json:"code"`
+	Field  string `json:"field,omitzero"`
+	Detail string `json:"detail"`
+}
+
+type failureView struct {
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+// alreadyThere is the code of a line whose token exists just so.
+const alreadyThere = "already_there"
+
+// line is a line of an import.
+type line struct {
+	number int // from 1
+	name   string
+	token  kv.New
+	wrong  *problem // then token is none
+}
+
+// importTokens makes the tokens on the lines of the body, batch by batch, and
+// answers with a line for each batch.
+func (s *Server) importTokens(r *request) (reply, error) {
+	var (
+		result []byte
+		lines  []line
+		number int
+	)
+	for text := range bytes.Lines(r.body) {
+		number++
+		if text = bytes.TrimSpace(text); len(text) > 0 {
+			lines = append(lines, s.parseLine(number, text))
+		}
+	}
+	for len(lines) > 0 {
+		batch := lines[:min(importBatch, len(lines))]
+		lines = lines[len(batch):]
+		view, failure := s.importBatch(r, batch)
+		if failure != nil {
+			if len(result) == 0 {
+				return reply{}, failure
+			}
+			lines = nil
+		}
+		encoded, err := json.Marshal(view)
+		if err != nil {
+			return reply{}, err
+		}
+		result = append(append(result, encoded...), '\n')
+	}
+	return reply{text: string(result), kind: linesType}, nil
+}
+
+func (s *Server) parseLine(number int, text []byte) line {
+	var body importBody
+	l := line{number: number}
+	err := decode(text, &body)
+	if body.Name != nil && kv.CheckName(*body.Name) == nil {
+		l.name = *body.Name
+	}
+	if err == nil {
+		l.token, err = s.newToken(body)
+	}
+	if err != nil {
+		l.wrong, _ = problemOf(err)
+		l.token = kv.New{}
+	}
+	return l
+}
+
+func (s *Server) newToken(b importBody) (n kv.New, err error) {
+	switch {
+	case b.Expires != nil && !*b.Expires:
+		b.ExpirationDate = nil // it is the time of the last change
+	case b.Expires != nil && b.ExpirationDate == nil:
+		return n, invalidExpiration("is required where expires is true")
+	}
+	if n.Spec, err = b.spec(); err != nil {
+		return n, err
+	}
+	if b.Value != nil {
+		if n.Value, err = kv.ParseValue(*b.Value); err != nil {
+			return n, err
+		}
+		if _, isAdmin := s.findAdmin([]byte(*b.Value)); isAdmin {
+			return n, invalidField("invalid_value", "token", "is that of an administrator")
+		}
+	}
+	for _, field := range []struct {
+		name string
+		ms   *wholeNumber
+		into *time.Time
+	}{
+		{"created_at", b.CreatedAt, &n.CreatedAt},
+		{"updated_at", b.UpdatedAt, &n.UpdatedAt},
+		{"last_used_at", b.LastUsedAt, &n.LastUsedAt},
+	} {
+		if field.ms == nil {
+			continue
+		}
+		if wrong := takeMoment(int64(*field.ms), field.into); wrong != "" {
+			return n, invalidBody(field.name, wrong)
+		}
+	}
+	return n, nil
+}
+
+// importBatch makes the tokens of a batch, or tells why none was made. An error
+// ends the import.
+func (s *Server) importBatch(r *request, lines []line) (batchView, error) {
+	view := batchView{FirstLine: lines[0].number, LastLine: lines[len(lines)-1].number}
+	tokens := make([]kv.New, len(lines))
+	for i, l := range lines {
+		tokens[i] = l.token // of a wrong line it is none, which is refused too
+	}
+	_, err := s.Store.CreateAll(tokens)
+	if refused, ok := errors.AsType[*kv.BatchError](err); ok {
+		for _, refusal := range refused.Refusals {
+			view.Refused = append(view.Refused, refusalOf(lines[refusal.Index], refusal))
+		}
+		return view, nil
+	}
+	if err != nil {
+		p, known := problemOf(err)
+		if !known {
+			s.Log.Error("an import stopped", "admin", r.admin.Name, "request_id", string(r.id), "err", err)
+		}
+		view.Error = &failureView{p.code, p.detail}
+		return view, err
+	}
+	view.Created = len(tokens)
+	return view, nil
+}
+
+func refusalOf(l line, refusal kv.Refusal) refusalView {
+	p := l.wrong
+	if p == nil {
+		p, _ = problemOf(refusal.Err)
+	}
+	view := refusalView{Line: l.number, Name: l.name, Code: p.code, Field: p.field, Detail: p.detail}
+	if refusal.Same {
+		view.Code = alreadyThere
+	}
+	return view
+}

@@ -1,0 +1,123 @@
+package api
+
+import (
+	"fmt"
+	"io"
+	"iter"
+	"runtime/debug"
+
+	"github.com/go-json-experiment/json"
+
+	"tokend/kv"
+)
+
+// stream is a body that encodes a snapshot piece by piece as the client reads. A
+// failure in the middle is an error of Read, which makes fasthttp break the
+// connection off before the last chunk.
+type stream struct {
+	server    *Server
+	requestID string
+	snapshot  *kv.Snapshot
+	views     iter.Seq2[any, error] // what it shows; may be read again
+	form      form
+
+	next   func() (any, error, bool)
+	stop   func()
+	buffer []byte // used again for each piece
+	unread []byte // of the buffer
+	began  bool
+	ended  bool
+}
+
+// form is what stands around the views of a stream.
+type form struct {
+	kind    string // the content type
+	open    string
+	between string
+	behind  string        // each
+	end     func() string // asked when all were shown
+}
+
+const streamPiece = 4 << 10 // what fasthttp reads at once
+
+func (s *Server) newStream(r *request, snapshot *kv.Snapshot, views iter.Seq2[any, error], form form) *stream {
+	l := &stream{server: s, requestID: string(r.id), snapshot: snapshot, views: views, form: form}
+	l.rewind()
+	return l
+}
+
+func (l *stream) rewind() {
+	l.next, l.stop = iter.Pull2(l.views)
+	l.unread, l.began, l.ended = nil, false, false
+}
+
+// Close lets go of the snapshot.
+func (l *stream) Close() error {
+	l.stop()
+	l.snapshot.Close()
+	return nil
+}
+
+// Length encodes the whole body once to count it, for a client that cannot read
+// chunks. The stream is at its beginning again afterwards.
+func (l *stream) Length() (int, error) {
+	n, err := io.Copy(io.Discard, struct{ io.Reader }{l})
+	if err != nil {
+		return 0, err
+	}
+	l.stop()
+	l.rewind()
+	return int(n), nil
+}
+
+// Read implements io.Reader.
+func (l *stream) Read(p []byte) (n int, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.server.Log.Error("panic in a stream", "request_id", l.requestID, "panic", v, "stack", string(debug.Stack()))
+			n, err = 0, fmt.Errorf("panic in a stream: %v", v)
+		}
+	}()
+	if len(l.unread) == 0 && !l.ended {
+		if err := l.fill(); err != nil {
+			l.server.Log.Error("a stream broke off", "request_id", l.requestID, "err", err)
+			return 0, err
+		}
+	}
+	if len(l.unread) == 0 {
+		return 0, io.EOF
+	}
+	n = copy(p, l.unread)
+	l.unread = l.unread[n:]
+	return n, nil
+}
+
+// fill encodes the next views.
+func (l *stream) fill() error {
+	l.buffer = l.buffer[:0]
+	defer func() { l.unread = l.buffer }()
+	between := l.form.between
+	if !l.began {
+		l.buffer = append(l.buffer, l.form.open...)
+		between, l.began = "", true
+	}
+	for len(l.buffer) < streamPiece {
+		view, err, more := l.next()
+		if err != nil {
+			return err
+		}
+		if !more {
+			l.buffer = append(l.buffer, l.form.end()...)
+			l.ended = true
+			return nil
+		}
+		encoded, err := json.Marshal(view)
+		if err != nil {
+			return err
+		}
+		l.buffer = append(l.buffer, between...)
+		l.buffer = append(append(l.buffer, encoded...), l.form.behind...)
+		between = l.form.between
+	}
+	return nil
+}
