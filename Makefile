@@ -1,5 +1,5 @@
 # The few words that people type. CI runs .ci/run.
-.PHONY: build test lint bench
+.PHONY: build test lint bench man
 
 build:
 	go build -trimpath -o tokend .
@@ -12,3 +12,6 @@ lint:
 
 bench:
 	go run ./bench
+
+man:
+	go run ./cli/man man

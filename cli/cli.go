@@ -13,16 +13,18 @@ import (
 
 // Exit codes are part of the contract.
 const (
-	exitDone    = 0
-	exitRefused = 1
-	exitUsage   = 2
+	exitDone        = 0
+	exitRefused     = 1
+	exitUsage       = 2
+	exitUnreachable = 3 // the server
 )
 
 // Run carries out a command line and gives the exit code. Data goes to stdout,
-// talk to stderr.
-func Run(args []string, stdout, stderr io.Writer) int {
-	root := newRoot()
+// talk to stderr; secrets come from stdin.
+func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := NewRoot()
 	root.SetArgs(args)
+	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.Execute()
@@ -33,10 +35,14 @@ func Run(args []string, stdout, stderr io.Writer) int {
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
 	}
+	if exit, ok := errors.AsType[*exitError](err); ok {
+		return exit.code
+	}
 	return exitRefused
 }
 
-func newRoot() *cobra.Command {
+// NewRoot is the whole command line, also for what documents it.
+func NewRoot() *cobra.Command {
 	root := newServe("tokend")
 	root.Short = "tokend keeps bearer tokens for programs"
 	root.Long = `tokend keeps bearer tokens for programs and answers whether one is good.
@@ -47,7 +53,7 @@ Without a command it serves, as tokend serve does.`
 	root.SilenceUsage = true
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newServe("serve"), newCheckConfig(), newKeygen(), newVersion(), newCompletion())
+	root.AddCommand(newServe("serve"), newToken(), newExport(), newImport(), newCheckConfig(), newKeygen(), newVersion(), newCompletion())
 	return root
 }
 

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"tokend": func() { os.Exit(cli.Run(os.Args[1:], os.Stdout, os.Stderr)) },
+		"tokend": func() { os.Exit(cli.Run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }
 
@@ -28,6 +28,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
+		UpdateScripts:       os.Getenv("UPDATE_GOLDEN") != "", // what is compared in them becomes what it is
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await":   await,
 			"request": request,

@@ -11,7 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The README's first session, typed in as it stands, prints what it says there.
+// The README's first two sessions, typed in as they stand, print what they say
+// there.
 func TestReadme(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		if os.Getenv("TOKEND_REQUIRE_ALL") != "" {
@@ -23,10 +24,14 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, session, _ := strings.Cut(string(readme), "```console\n")
-	session, _, found := strings.Cut(session, "```")
-	if !found {
-		t.Fatal("the README has no session")
+	blocks := strings.SplitN(string(readme), "```console\n", 4)
+	if len(blocks) < 3 {
+		t.Fatal("the README lacks sessions")
+	}
+	session := ""
+	for _, block := range blocks[1:3] {
+		lines, _, _ := strings.Cut(block, "```")
+		session += lines
 	}
 	dir := t.TempDir()
 	startProcess(t, dir)
@@ -41,8 +46,9 @@ func TestReadme(t *testing.T) {
 			continue
 		}
 		got.WriteString(line)
-		shell := exec.Command("sh", "-c", strings.ReplaceAll(command, "curl ", "curl -s --unix-socket tokend.sock "))
+		shell := exec.Command("sh", "-c", strings.NewReplacer("curl ", "curl -s --unix-socket tokend.sock ", "./tokend", "tokend").Replace(command))
 		shell.Dir = dir
+		shell.Env = append(os.Environ(), "TOKEND_ADDR=unix:tokend.sock")
 		out, err := shell.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s%v\n%s", command, err, out)
@@ -58,6 +64,7 @@ func TestReadme(t *testing.T) {
 func timeless(session string) string {
 	for pattern, with := range map[string]string{
 		`[0-9]{13}`:                "TIME",
+		`\([0-9: -]* [A-Z]+\)`:     "(MOMENT)",
 		`tkd_[0-9A-Za-z]{49}`:      "VALUE",
 		`01[0-9A-HJKMNP-TV-Z]{24}`: "ID",
 	} {

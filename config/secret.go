@@ -32,7 +32,9 @@ func (e *FileError) Hint() string { return e.Advice }
 // may read, that the group or others may write, or that belongs to another user
 // than root and ours, except in $CREDENTIALS_DIRECTORY, which systemd guards
 // itself.
-func ReadSecret(path string) ([]byte, error) {
+func ReadSecret(path string) ([]byte, error) { return readSecret(path, isOurs) }
+
+func readSecret(path string, mayOwn func(os.FileInfo) bool) ([]byte, error) {
 	// Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -51,7 +53,7 @@ func ReadSecret(path string) ([]byte, error) {
 			Reason: fmt.Errorf("its mode %#o lets too many users read or write it", info.Mode().Perm()),
 			Advice: "if nobody else has seen it: chmod 600 " + path,
 		}
-	case !isOurs(info) && !isCredential(path):
+	case !mayOwn(info) && !isCredential(path):
 		return nil, &FileError{
 			Path:   path,
 			Reason: errors.New("it belongs to another user"),
@@ -68,8 +70,16 @@ func ReadSecret(path string) ([]byte, error) {
 }
 
 // ReadAdminToken reads the one line of an admin token file.
-func ReadAdminToken(path string) (string, error) {
-	content, err := ReadSecret(path)
+func ReadAdminToken(path string) (string, error) { return readToken(path, isOurs) }
+
+// ReadClientToken is ReadAdminToken for a client, for whom the file may belong to
+// anybody: root uses that of the server's user.
+func ReadClientToken(path string) (string, error) {
+	return readToken(path, func(os.FileInfo) bool { return true })
+}
+
+func readToken(path string, mayOwn func(os.FileInfo) bool) (string, error) {
+	content, err := readSecret(path, mayOwn)
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// client asks a running server. It follows no redirect and uses no proxy: what
+// it sends is worth stealing.
+type client struct {
+	address string // as the user knows it
+	base    string // of URLs
+	token   string // of an administrator; empty: none
+	source  string // of token, for people
+	http    *http.Client
+}
+
+// newClient makes a client for an address: a URL, host:port or unix:PATH.
+func newClient(address string, allowPlaintext bool) (*client, error) {
+	c := &client{address: address}
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	transport := &http.Transport{
+		DialContext:           dialer.DialContext,
+		ResponseHeaderTimeout: time.Minute,
+	}
+	c.http = &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		c.base = "http://localhost"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", path)
+		}
+		return c, nil
+	}
+	if !strings.Contains(address, "://") {
+		address = "http://" + address
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, &usageError{fmt.Errorf("the address %q is neither a URL like http://127.0.0.1:8470 nor unix:PATH", c.address)}
+	}
+	if u.Scheme == "http" && !isLoopback(u.Hostname()) && !allowPlaintext {
+		return nil, &hintedError{
+			fmt.Errorf("%s is another machine: tokens would cross the network in plain text", c.address),
+			"use https://, or --allow-plaintext where the network is trusted",
+		}
+	}
+	c.base = u.Scheme + "://" + u.Host
+	return c, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	error
+	code int
+}
+
+func (e *exitError) Unwrap() error { return e.error }
+
+// problem is a server's refusal (RFC 9457).
+type problem struct {
+	Status int    `json:"status"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+	Field  string `json:"field"`
+	ID     string `json:"request_id"`
+}
+
+func (p *problem) Error() string {
+	if p.Code == "internal" {
+		return fmt.Sprintf("%s (request %s)", p.Detail, p.ID)
+	}
+	return p.Detail
+}
+
+// send sends a request as the administrator. The body of the answer, which is a
+// success, must be closed.
+func (c *client) send(ctx context.Context, method, path string, query url.Values, body []byte) (*http.Response, error) {
+	return c.sendAs(ctx, c.token, method, path, query, body)
+}
+
+func (c *client) sendAs(ctx context.Context, token, method, path string, query url.Values, body []byte) (*http.Response, error) {
+	target := c.base + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	r, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set("User-Agent", "tokend/"+build().Version)
+	response, err := c.http.Do(r)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	if response.StatusCode < 300 {
+		return response, nil
+	}
+	defer func() { _ = response.Body.Close() }()
+	return nil, c.refusal(response)
+}
+
+// unreachable explains why there is no answer.
+func (c *client) unreachable(err error) error {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err // without the URL, which says nothing new
+	}
+	if operation, ok := errors.AsType[*net.OpError](err); ok && operation.Op == "dial" {
+		return &exitError{&hintedError{
+			fmt.Errorf("no server answers at %s: %w", c.address, cause(operation.Err)),
+			"is it running? tokend starts it; --addr or TOKEND_ADDR says where it is",
+		}, exitUnreachable}
+	}
+	return &exitError{fmt.Errorf("%s: %w: whether it was done is not known", c.address, err), exitUnreachable}
+}
+
+// refusal is what the server has against a request.
+func (c *client) refusal(response *http.Response) error {
+	var p problem
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err == nil {
+		err = json.Unmarshal(body, &p)
+	}
+	if err != nil || p.Code == "" {
+		return &exitError{&hintedError{
+			fmt.Errorf("what answers at %s is not tokend: %s", c.address, response.Status),
+			"--addr or TOKEND_ADDR says where it is",
+		}, exitUnreachable}
+	}
+	switch p.Code {
+	case "invalid_token", "unauthorized":
+		if c.token != "" {
+			return &hintedError{fmt.Errorf("the server does not know the admin token in %s", c.source),
+				"--admin-token-file or TOKEND_ADMIN_TOKEN_FILE names another one"}
+		}
+	case "insufficient_scope":
+		if c.token != "" {
+			return fmt.Errorf("the admin token in %s may not do this: %w", c.source, &p)
+		}
+	case "name_taken":
+		return &hintedError{&p, "tokend token rotate gives it another value, tokend token update changes it"}
+	case "shutting_down", "overloaded":
+		return &exitError{&p, exitUnreachable}
+	}
+	return &p
+}
+
+// ask sends a request and gives the objects of the answer, and the answer as it
+// came.
+func ask[T any](ctx context.Context, c *client, method, path string, query url.Values, body any) (data []T, raw []byte, err error) {
+	var encoded []byte
+	if body != nil {
+		if encoded, err = json.Marshal(body); err != nil {
+			return nil, nil, err
+		}
+	}
+	response, err := c.send(ctx, method, path, query, encoded)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if raw, err = io.ReadAll(response.Body); err != nil {
+		return nil, nil, c.unreachable(err)
+	}
+	data, err = decodeData[T](c, raw)
+	return data, raw, err
+}
+
+func encodeData[T any](one T) ([]byte, error) {
+	encoded, err := json.Marshal(struct {
+		Data []T `json:"data"`
+	}{[]T{one}})
+	return append(encoded, '\n'), err
+}
+
+func decodeData[T any](c *client, raw []byte) ([]T, error) {
+	var answer struct {
+		Data []T `json:"data"`
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil || len(answer.Data) != 1 {
+		return nil, c.senseless()
+	}
+	return answer.Data, nil
+}
