@@ -47,6 +47,7 @@ func main() {
 	b.compareVerify(*many, *seconds*time.Duration(*turns))
 	b.compareCreates(*seconds, *turns)
 	b.measureStore(*tokens)
+	b.measureImport(*tokens)
 	check(os.RemoveAll(dir))
 	if b.broken > 0 {
 		fmt.Printf("\n%d limits are broken\n", b.broken)

@@ -90,6 +90,81 @@ func (p *process) ask(method, target, body string) (int, []token, error) {
 	return response.StatusCode, decoded.Data, err
 }
 
+// verify gives the status for a value, and whether it is an old one.
+func (p *process) verify(value string) (status int, rotated bool) {
+	p.t.Helper()
+	r, err := http.NewRequest(http.MethodGet, "http://localhost/_/token/verify", nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	r.Header.Set("X-Api-Key", value)
+	response, err := p.client.Do(r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := response.Body.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	return response.StatusCode, response.Header.Get("X-Token-Rotated") == "true"
+}
+
+// A rotation that was answered survives a crash, with the old value's grace.
+// One that was not is whole or absent.
+func TestKill_rotation(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := startProcess(t, dir)
+	const owners = 8
+	var (
+		current, old [owners]string
+		rotations    atomic.Int64
+		wg           sync.WaitGroup
+	)
+	for i := range owners {
+		name := fmt.Sprint("token-", i)
+		_, created, err := p.ask("POST", "/_/token", `{"name":"`+name+`"}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		current[i] = created[0].Token
+		wg.Go(func() {
+			for {
+				status, rotated, err := p.ask("POST", "/_/token/rotate", `{"name":"`+name+`","grace_ms":3600000}`)
+				if err != nil {
+					return
+				}
+				if status != http.StatusOK {
+					t.Errorf("status %d", status)
+					return
+				}
+				old[i], current[i] = current[i], rotated[0].Token
+				rotations.Add(1)
+			}
+		})
+	}
+	for rotations.Load() < 1000 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.cmd.Wait()
+	wg.Wait()
+	p = startProcess(t, dir)
+	for i := range owners {
+		status, unanswered := p.verify(current[i]) // as an old value, if another rotation was made
+		if status != http.StatusOK {
+			t.Errorf("token-%d: its value is lost: %d", i, status)
+		}
+		switch status, rotated := p.verify(old[i]); {
+		case !unanswered && (status != http.StatusOK || !rotated):
+			t.Errorf("token-%d: its old value is lost: %d", i, status)
+		case unanswered && status != http.StatusUnauthorized:
+			t.Errorf("token-%d: the value before the old one is good: %d", i, status)
+		}
+	}
+}
+
 // A crash costs at most the last five seconds of when tokens were used.
 func TestKill_lastUsed(t *testing.T) {
 	t.Parallel()
