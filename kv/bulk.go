@@ -1,9 +1,11 @@
 package kv
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Action is what Bulk does to a token.
@@ -65,8 +67,7 @@ func (e *TooManyError) Error() string {
 // after the call began may be left out; one that ceases to is.
 func (s *Store) Bulk(b Bulk) (done Bulked, err error) {
 	names := slices.Compact(slices.Sorted(slices.Values(b.Names)))
-	byName := len(names) > 0
-	if !byName {
+	if len(names) == 0 {
 		if names, err = s.matching(b.Filter); err != nil {
 			return Bulked{}, err
 		}
@@ -75,38 +76,8 @@ func (s *Store) Bulk(b Bulk) (done Bulked, err error) {
 		return Bulked{}, &TooManyError{len(names)}
 	}
 	err = s.change(func(view view) (changes []change, err error) {
-		done = Bulked{}
-		var missing []string
-		now := s.now()
-		for _, name := range names {
-			exists, err := view.has(recordKey(name))
-			if err != nil {
-				return nil, err
-			}
-			if !exists {
-				missing = append(missing, name)
-				continue
-			}
-			before, err := view.used(name)
-			if err != nil {
-				return nil, err
-			}
-			if !byName && !b.Filter.Matches(before.Token, now) {
-				continue
-			}
-			done.Names = append(done.Names, name)
-			if c, differs := s.bulkChange(b.Action, before); differs {
-				changes = append(changes, c)
-			}
-		}
-		if byName && len(missing) > 0 {
-			return nil, &MissingError{missing}
-		}
-		if b.DryRun {
-			return nil, nil
-		}
-		done.Changed = len(changes)
-		return changes, nil
+		done, changes, err = s.decideBulk(view, b, names)
+		return changes, err
 	})
 	if err != nil {
 		return Bulked{}, err
@@ -114,16 +85,48 @@ func (s *Store) Bulk(b Bulk) (done Bulked, err error) {
 	return done, nil
 }
 
+// decideBulk decides about the tokens with some names: those of b, or else those
+// that matched before.
+func (s *Store) decideBulk(view view, b Bulk, names []string) (done Bulked, changes []change, err error) {
+	byName := len(b.Names) > 0
+	var missing []string
+	now := s.now()
+	for _, name := range names {
+		before, err := view.used(name)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			missing = append(missing, name)
+			continue
+		case err != nil:
+			return done, nil, err
+		case !byName && !b.Filter.Matches(before.Token, now):
+			continue
+		}
+		done.Names = append(done.Names, name)
+		if c, differs := s.bulkChange(b.Action, before, now); differs {
+			changes = append(changes, c)
+		}
+	}
+	switch {
+	case byName && len(missing) > 0:
+		return done, nil, &MissingError{missing}
+	case b.DryRun:
+		return done, nil, nil
+	}
+	done.Changed = len(changes)
+	return done, changes, nil
+}
+
 // bulkChange is what an action makes of a token. It does not differ where the
 // token is so already.
-func (s *Store) bulkChange(action Action, before record) (_ change, differs bool) {
+func (s *Store) bulkChange(action Action, before record, now time.Time) (_ change, differs bool) {
 	if action == Remove {
 		return change{before: &before}, true
 	}
 	if active := action == Activate; before.Active != active {
 		after := before.Token
 		after.Active = active
-		return s.replacement(before, after.touched(milliseconds(s.now()))), true
+		return s.replacement(before, after.touched(milliseconds(now))), true
 	}
 	return change{}, false
 }
