@@ -153,12 +153,10 @@ func TestBulk_most(t *testing.T) {
 		batch := make([]kv.New, 500)
 		for i := range batch {
 			batch[i].Value = value(first + i)
+			batch[i].LastUsedAt = store.Clock.Now()
 			batch[i].Spec = kv.Spec{Name: longName(first + i), Active: true, Write: true, ExpiresAt: store.Clock.Now().Add(time.Hour)}
 		}
 		do(t, second(store.CreateAll(batch)))
-	}
-	for i := range kv.MaxBulk {
-		do(t, third(store.Rotate(longName(i), time.Minute)))
 	}
 	for _, action := range []kv.Action{kv.Deactivate, kv.Activate} {
 		done, err := store.Bulk(kv.Bulk{Action: action, Filter: kv.Filter{Prefix: longName(0)[:100]}})
@@ -166,9 +164,18 @@ func TestBulk_most(t *testing.T) {
 			t.Errorf("%s: %v, %d of %d", action, err, done.Changed, len(done.Names))
 		}
 	}
+	for i := range kv.MaxBulk {
+		do(t, third(store.Rotate(longName(i), time.Minute)))
+	}
+	for _, action := range []kv.Action{kv.Deactivate, kv.Activate} {
+		done, err := store.Bulk(kv.Bulk{Action: action, Filter: kv.Filter{Prefix: longName(0)[:100]}})
+		if err != nil || done.Changed != kv.MaxBulk {
+			t.Errorf("%s of rotated ones: %v, %d", action, err, done.Changed)
+		}
+	}
 	create(t, store, kv.Spec{Name: "one more"})
 	for _, bulk := range []kv.Bulk{
-		{Action: kv.Remove, Filter: kv.Filter{UnusedSince: store.Clock.Now()}},
+		{Action: kv.Remove, Filter: kv.Filter{UnusedSince: store.Clock.Now().Add(time.Second)}},
 		{Action: kv.Remove, Names: make1001()},
 	} {
 		_, err := store.Bulk(bulk)

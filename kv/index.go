@@ -73,20 +73,18 @@ func (ix *index) whole() bool { return ix.filled.Load() && !ix.overflowed.Load()
 func (ix *index) publish(changes []change) {
 	number := ix.changes.Add(1)
 	for _, c := range changes {
-		use := int64(neverUsed)
 		for _, hash := range c.leaving() {
-			use = max(use, ix.remove(hash.fingerprint(), number))
+			ix.remove(hash.fingerprint(), number)
 		}
 		for _, hash := range c.after.hashes() {
-			ix.put(c.after, hash, number, !c.before.isFoundBy(hash), use)
+			ix.put(c.after, hash, number, !c.before.isFoundBy(hash))
 		}
 	}
 }
 
-// put takes in a record as it is now, under one of its values. Where that is new
-// to the store, its last use is known: that of a value which it replaces, since
-// the record has it only as it was when the change was decided.
-func (ix *index) put(r *record, hash lookupHash, number uint64, isNew bool, use int64) {
+// put takes in a record as it is now, under one of its values. One that is new to
+// the store is known to be unused.
+func (ix *index) put(r *record, hash lookupHash, number uint64, isNew bool) {
 	f := hash.fingerprint()
 	sh := ix.shard(f.tag)
 	sh.mu.Lock()
@@ -101,16 +99,13 @@ func (ix *index) put(r *record, hash lookupHash, number uint64, isNew bool, use 
 	case ix.count.Load() >= ix.max:
 		ix.overflowed.Store(true)
 	default:
-		sh.supersede(b.edited(i, i, newEntry(r, hash, use)))
+		sh.supersede(b.edited(i, i, newEntry(r, hash, neverUsed)))
 		ix.count.Add(1)
-		if use != neverUsed {
-			ix.soil(sh)
-		}
 	}
 }
 
-// remove drops a value that left the store, and gives its last use.
-func (ix *index) remove(f fingerprint, number uint64) (use int64) {
+// remove drops a value that left the store, and its last use.
+func (ix *index) remove(f fingerprint, number uint64) {
 	sh := ix.shard(f.tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -126,7 +121,7 @@ func (ix *index) remove(f fingerprint, number uint64) (use int64) {
 		ix.count.Add(-1)
 		use = b.entries[i].loadUse()
 		if use == neverUsed && ix.whole() {
-			return use // nothing of it is on disk, and no late use of it is kept
+			return // nothing of it is on disk, and no late use of it is kept
 		}
 	}
 	if sh.dropped == nil {
@@ -134,7 +129,6 @@ func (ix *index) remove(f fingerprint, number uint64) (use int64) {
 	}
 	sh.dropped[f.tag] = use
 	ix.soil(sh)
-	return use
 }
 
 // offer puts in a record that was read from the database while changes was

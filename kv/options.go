@@ -43,7 +43,7 @@ type Options struct {
 
 // memtableSize bounds what lies in memory only (and in the log), and through it
 // a transaction: 15 % of it in bytes. The largest Bulk fits.
-const memtableSize = 10 << 20
+const memtableSize = 8 << 20
 
 // badgerOptions sizes Badger for an appliance: tens of megabytes instead of its
 // defaults' hundreds.

@@ -62,6 +62,18 @@ func TestRotate(t *testing.T) {
 				t.Error(got, err)
 			}
 		})
+		t.Run("a value is not taken for used because one before it was", func(t *testing.T) {
+			rotate(t, store, "x", time.Hour)
+			if got, err := store.Get("x"); err != nil || !got.PreviousLastUsedAt.Equal(end) { // the third was
+				t.Error(got, err)
+			}
+			for range 2 {
+				if got, _ := rotate(t, store, "x", time.Hour); !got.PreviousLastUsedAt.IsZero() || !got.LastUsedAt.Equal(end) {
+					t.Error(got)
+				}
+			}
+			rotate(t, store, "x", 0)
+		})
 		t.Run("when the token was used outlives its values", func(t *testing.T) {
 			store.Reopen()
 			if got, err := store.Get("x"); err != nil || !got.LastUsedAt.Equal(end) {
