@@ -2,20 +2,15 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"filippo.io/age"
 	"github.com/dustin/go-humanize"
 	"github.com/go-json-experiment/json"
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 )
 
@@ -89,205 +84,6 @@ func plainLines(cmd *cobra.Command, in io.Reader, passphraseFile string) (*bufio
 		return nil, fmt.Errorf("the file cannot be decrypted: %w", err)
 	}
 	return bufio.NewReaderSize(decrypted, maxLine), nil
-}
-
-const (
-	maxLine       = 64 << 10 // bytes
-	maxPiece      = 1 << 20  // bytes of a request
-	maxPieceLines = 2000     // so that progress is seen
-)
-
-// importer sends a file piece by piece and keeps an account of what became of it.
-type importer struct {
-	account
-
-	client *client
-	bar    *progressbar.ProgressBar
-	talk   io.Writer
-	said   time.Time // when progress was, without a bar
-}
-
-// account is what became of a file.
-type account struct {
-	Lines        int       `json:"lines"` // that are not blank
-	Created      int       `json:"created"`
-	AlreadyThere int       `json:"already_there"`
-	Refused      []refusal `json:"refused"`
-}
-
-// refusal is a line that was not taken.
-type refusal struct {
-	Line   int    `json:"line"`
-	Name   string `json:"name,omitzero"`
-	Code   string `json:"code"`
-	Field  string `json:"field,omitzero"`
-	Detail string `json:"detail"`
-}
-
-// batch is what the server says of some lines: all of them were taken or none.
-type batch struct {
-	FirstLine int       `json:"first_line"`
-	LastLine  int       `json:"last_line"`
-	Created   int       `json:"created"`
-	Refused   []refusal `json:"refused"`
-	Error     *problem  `json:"error"`
-}
-
-func newImporter(cmd *cobra.Command, c *client, size int64) *importer {
-	im := &importer{client: c, talk: cmd.ErrOrStderr(), said: time.Now()}
-	if isTerminal(im.talk) {
-		im.bar = progressbar.NewOptions64(size,
-			progressbar.OptionSetWriter(im.talk), progressbar.OptionSetDescription("importing"),
-			progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())
-	}
-	return im
-}
-
-// Write moves the bar by what was read of the file.
-func (im *importer) Write(p []byte) (int, error) {
-	if im.bar != nil {
-		_ = im.bar.Add(len(p))
-	}
-	return len(p), nil
-}
-
-// piece is lines on their way, with their numbers in the file.
-type piece struct {
-	lines   [][]byte
-	numbers []int
-	size    int
-}
-
-func (p *piece) add(line []byte, number int) {
-	p.lines, p.numbers = append(p.lines, line), append(p.numbers, number)
-	p.size += len(line) + 1
-}
-
-// run sends all lines.
-func (im *importer) run(ctx context.Context, in *bufio.Reader) error {
-	if im.bar != nil {
-		defer func() { _ = im.bar.Clear() }()
-	}
-	next := &piece{}
-	for number := 1; ; number++ {
-		line, err := im.readLine(in, number)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return errors.Join(fmt.Errorf("line %d cannot be read: %w", number, err), im.send(ctx, next))
-		}
-		if len(line) > 0 {
-			im.Lines++
-			next.add(line, number)
-		}
-		if err != nil {
-			return im.send(ctx, next)
-		}
-		if len(next.lines) == maxPieceLines || next.size > maxPiece-maxLine {
-			if err := im.send(ctx, next); err != nil {
-				return err
-			}
-			next = &piece{}
-		}
-	}
-}
-
-// readLine gives a line without its end. One that is blank, or too long and so
-// refused, is empty. The last one comes with io.EOF.
-func (im *importer) readLine(in *bufio.Reader, number int) ([]byte, error) {
-	line, err := in.ReadSlice('\n')
-	if !errors.Is(err, bufio.ErrBufferFull) {
-		return bytes.Clone(bytes.TrimSpace(line)), err
-	}
-	im.Lines++
-	im.Refused = append(im.Refused, refusal{Line: number, Code: "invalid_body", Detail: fmt.Sprintf("the line has more than %d KiB", maxLine>>10)})
-	for errors.Is(err, bufio.ErrBufferFull) {
-		_, err = in.ReadSlice('\n')
-	}
-	return nil, err
-}
-
-// send sends a piece until each of its lines is taken or refused. The server
-// takes no line of a batch of which it refuses one, so the others go again.
-func (im *importer) send(ctx context.Context, p *piece) error {
-	for len(p.lines) > 0 {
-		batches, err := im.post(ctx, p)
-		if err != nil {
-			return err
-		}
-		again := &piece{}
-		for _, b := range batches {
-			if b.Error != nil {
-				return b.Error
-			}
-			im.Created += b.Created
-			if len(b.Refused) > 0 {
-				im.sort(p, b, again)
-			}
-		}
-		if len(again.lines) == len(p.lines) {
-			return im.client.senseless()
-		}
-		p = again
-		im.sayProgress()
-	}
-	return nil
-}
-
-// sort puts what is refused of a batch into the account, and the rest into again.
-func (im *importer) sort(p *piece, b batch, again *piece) {
-	refused := map[int]refusal{}
-	for _, r := range b.Refused {
-		refused[r.Line] = r
-	}
-	for line := b.FirstLine; line <= b.LastLine; line++ {
-		number := p.numbers[line-1]
-		r, isRefused := refused[line]
-		switch {
-		case !isRefused:
-			again.add(p.lines[line-1], number)
-		case r.Code == "already_there":
-			im.AlreadyThere++
-		default:
-			r.Line = number
-			im.Refused = append(im.Refused, r)
-		}
-	}
-}
-
-// post sends a piece once.
-func (im *importer) post(ctx context.Context, p *piece) (batches []batch, err error) {
-	body := append(bytes.Join(p.lines, []byte{'\n'}), '\n')
-	response, err := im.client.send(ctx, http.MethodPost, "/_/token/import", nil, body)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	raw, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, im.client.unreachable(err)
-	}
-	end := 0
-	for line := range bytes.Lines(raw) {
-		var b batch
-		if err := json.Unmarshal(line, &b); err != nil || b.FirstLine != end+1 || b.LastLine < b.FirstLine || b.LastLine > len(p.lines) {
-			return nil, im.client.senseless()
-		}
-		end = b.LastLine
-		batches = append(batches, b)
-	}
-	if len(batches) == 0 || end < len(p.lines) && batches[len(batches)-1].Error == nil {
-		return nil, im.client.senseless()
-	}
-	return batches, nil
-}
-
-// sayProgress tells now and then how far it is, where there is no bar.
-func (im *importer) sayProgress() {
-	const interval = 5 * time.Second
-	if im.bar == nil && time.Since(im.said) > interval {
-		im.said = time.Now()
-		say(im.talk, "imported %s so far\n", tokens(im.Created))
-	}
 }
 
 // report tells what became of each line. It is an error where one was not taken.
