@@ -3,6 +3,8 @@ package api
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"iter"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -10,8 +12,10 @@ import (
 	"tokend/kv"
 )
 
-// importBatch is how many tokens are made in one commit. So many always fit.
-const importBatch = 500
+const (
+	importBatch    = 500    // tokens that are made in one commit; so many always fit
+	maxImportLines = 50_000 // of which each may have to be answered
+)
 
 // importBody is a line of an import: what can be decided about a token, its value
 // if it has one already, and what an export says of it beside.
@@ -66,34 +70,47 @@ type line struct {
 // importTokens makes the tokens on the lines of the body, batch by batch, and
 // answers with a line for each batch.
 func (s *Server) importTokens(r *request) (reply, error) {
-	var (
-		result []byte
-		lines  []line
-		number int
-	)
-	for text := range bytes.Lines(r.body) {
-		number++
-		if text = bytes.TrimSpace(text); len(text) > 0 {
-			lines = append(lines, s.parseLine(number, text))
-		}
+	if n := bytes.Count(r.body, []byte{'\n'}); n > maxImportLines {
+		return reply{}, &problem{status: 400, code: "too_many", detail: fmt.Sprintf("there are %d lines; at most %d are allowed", n, maxImportLines)}
 	}
-	for len(lines) > 0 {
-		batch := lines[:min(importBatch, len(lines))]
-		lines = lines[len(batch):]
+	var result bytes.Buffer
+	for batch := range s.importBatches(r.body) {
 		view, failure := s.importBatch(r, batch)
-		if failure != nil {
-			if len(result) == 0 {
-				return reply{}, failure
-			}
-			lines = nil
+		if failure != nil && result.Len() == 0 {
+			return reply{}, failure
 		}
-		encoded, err := json.Marshal(view)
-		if err != nil {
+		if err := json.MarshalWrite(&result, view); err != nil {
 			return reply{}, err
 		}
-		result = append(append(result, encoded...), '\n')
+		result.WriteByte('\n')
+		if view.Error != nil {
+			break
+		}
 	}
-	return reply{text: string(result), kind: linesType}, nil
+	return reply{kind: linesType, text: result.String()}, nil
+}
+
+// importBatches are the lines of a body that are not blank, by the batch.
+func (s *Server) importBatches(body []byte) iter.Seq[[]line] {
+	return func(yield func([]line) bool) {
+		var batch []line
+		number := 0
+		for text := range bytes.Lines(body) {
+			number++
+			if text = bytes.Trim(text, " \t\r\n"); len(text) > 0 { // what JSON has for white space
+				batch = append(batch, s.parseLine(number, text))
+			}
+			if len(batch) == importBatch {
+				if !yield(batch) {
+					return
+				}
+				batch = nil
+			}
+		}
+		if len(batch) > 0 {
+			yield(batch)
+		}
+	}
 }
 
 func (s *Server) parseLine(number int, text []byte) line {

@@ -119,6 +119,7 @@ func (s *Server) list(r *request) (reply, error) {
 	next := "" // the last name of the page, where there is more
 	views := func(yield func(any, error) bool) {
 		shown, last := 0, ""
+		next = ""
 		for token, err := range snapshot.Tokens(query.Filter, query.after, now) {
 			if err == nil && query.limit > 0 && shown == query.limit {
 				next = last

@@ -75,8 +75,16 @@ func (s *Store) Bulk(b Bulk) (done Bulked, err error) {
 	if len(names) > MaxBulk {
 		return Bulked{}, &TooManyError{len(names)}
 	}
+	if b.DryRun { // it needs no room on the disk
+		err = s.operate(func() error {
+			done, _, err = s.decideBulk(s.used, b, names)
+			done.Changed = 0
+			return err
+		})
+		return done, err
+	}
 	err = s.change(func(view view) (changes []change, err error) {
-		done, changes, err = s.decideBulk(view, b, names)
+		done, changes, err = s.decideBulk(view.used, b, names)
 		return changes, err
 	})
 	if err != nil {
@@ -87,18 +95,18 @@ func (s *Store) Bulk(b Bulk) (done Bulked, err error) {
 
 // decideBulk decides about the tokens with some names: those of b, or else those
 // that matched before.
-func (s *Store) decideBulk(view view, b Bulk, names []string) (done Bulked, changes []change, err error) {
+func (s *Store) decideBulk(get func(name string) (record, error), b Bulk, names []string) (done Bulked, changes []change, err error) {
 	byName := len(b.Names) > 0
 	var missing []string
 	now := s.now()
 	for _, name := range names {
-		before, err := view.used(name)
+		before, err := get(name)
 		switch {
 		case errors.Is(err, ErrNotFound):
 			missing = append(missing, name)
 			continue
 		case err != nil:
-			return done, nil, err
+			return Bulked{}, nil, err
 		case !byName && !b.Filter.Matches(before.Token, now):
 			continue
 		}
@@ -107,11 +115,8 @@ func (s *Store) decideBulk(view view, b Bulk, names []string) (done Bulked, chan
 			changes = append(changes, c)
 		}
 	}
-	switch {
-	case byName && len(missing) > 0:
-		return done, nil, &MissingError{missing}
-	case b.DryRun:
-		return done, nil, nil
+	if byName && len(missing) > 0 {
+		return Bulked{}, nil, &MissingError{missing}
 	}
 	done.Changed = len(changes)
 	return done, changes, nil

@@ -37,8 +37,8 @@ type Created struct {
 	Value Value
 }
 
-// token is the token that is asked for. Its expiry must be later than its
-// making, so that one which has expired elsewhere is expired here.
+// token is the token that is asked for. Its expiry may have passed, if it was made
+// before: what has expired elsewhere is expired here.
 func (n New) token(now time.Time) (Token, error) {
 	if err := CheckName(n.Name); err != nil {
 		return Token{}, err
@@ -59,7 +59,11 @@ func (n New) token(now time.Time) (Token, error) {
 		LastUsedAt: known(n.LastUsedAt, time.Time{}),
 	}
 	t.ExpiresAt = milliseconds(n.ExpiresAt)
-	return t, checkExpiration(t.ExpiresAt, t.CreatedAt)
+	isPast := t.Expires() && !t.ExpiresAt.After(now)
+	if isPast && t.ExpiresAt.After(t.CreatedAt) && !looksLikeSeconds(t.ExpiresAt, now) {
+		return t, nil
+	}
+	return t, checkExpiration(t.ExpiresAt, milliseconds(now))
 }
 
 // BatchError tells all the tokens for which CreateAll made none.
@@ -148,7 +152,7 @@ func (s *Store) refuse(tokens []New, changes []change, refusals []Refusal) error
 // conflicts are the new tokens whose names or values are taken, be it by one
 // before.
 func (v view) conflicts(tokens []New, changes []change) (refusals []Refusal, err error) {
-	names := make(map[string]bool, len(changes))
+	names := make(map[string]*record, len(changes)) // that are made
 	values := map[lookupHash]string{}
 	for i, c := range changes {
 		if c.after == nil {
@@ -160,26 +164,41 @@ func (v view) conflicts(tokens []New, changes []change) (refusals []Refusal, err
 		if err != nil {
 			return nil, err
 		}
-		if refusal.Err == nil && names[c.after.Name] {
-			refusal.Err = taken(c.after.Name)
+		earlier, owner := names[c.after.Name], values[c.after.hash]
+		switch {
+		case refusal.Err != nil:
+		case earlier != nil:
+			refusal.Err = &twiceError{fmt.Sprintf("the name %q comes twice", c.after.Name), ErrExists}
+			refusal.Same = earlier.isAskedFor(c.after, isGiven)
+		case owner != "":
+			refusal.Err = &twiceError{fmt.Sprintf("the value comes twice, first for %q", owner), ErrValueTaken}
+		default:
+			names[c.after.Name] = c.after
+			if isGiven {
+				values[c.after.hash] = c.after.Name
+			}
+			continue
 		}
-		if owner, found := values[c.after.hash]; found && refusal.Err == nil {
-			refusal.Err = valueTaken(owner)
-		}
-		if refusal.Err != nil {
-			refusals = append(refusals, refusal)
-		}
-		names[c.after.Name] = true
-		if isGiven {
-			values[c.after.hash] = c.after.Name
-		}
+		refusals = append(refusals, refusal)
 	}
 	return refusals, nil
 }
 
-func taken(name string) error { return fmt.Errorf("a token named %q %w", name, ErrExists) }
+// isAskedFor reports whether a token is just as another record asks for it.
+func (r *record) isAskedFor(other *record, valueMatters bool) bool {
+	return r.Active == other.Active && r.Write == other.Write && r.ExpiresAt.Equal(other.ExpiresAt) &&
+		(!valueMatters || r.hash.equal(other.hash))
+}
 
-func valueTaken(owner string) error { return fmt.Errorf("the token %q %w", owner, ErrValueTaken) }
+// twiceError is a conflict within a batch.
+type twiceError struct {
+	text string
+	is   error
+}
+
+func (e *twiceError) Error() string { return e.text }
+
+func (e *twiceError) Unwrap() error { return e.is }
 
 // conflict is what a new record collides with. A value that we made collides
 // with nothing.
@@ -193,9 +212,7 @@ func (v view) conflict(r *record, isGiven bool) (conflict error, same bool, err 
 		if err != nil {
 			return nil, false, err
 		}
-		same = there.Active == r.Active && there.Write == r.Write && there.ExpiresAt.Equal(r.ExpiresAt) &&
-			(!isGiven || there.hash.equal(r.hash))
-		return taken(r.Name), same, nil
+		return fmt.Errorf("a token named %q %w", r.Name, ErrExists), there.isAskedFor(r, isGiven), nil
 	}
 	if !isGiven {
 		return nil, false, nil
@@ -207,5 +224,5 @@ func (v view) conflict(r *record, isGiven bool) (conflict error, same bool, err 
 	if err != nil {
 		return nil, false, err
 	}
-	return valueTaken(string(owner)), false, nil
+	return fmt.Errorf("the token %q %w", owner, ErrValueTaken), false, nil
 }

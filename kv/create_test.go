@@ -83,11 +83,14 @@ func TestCreateAll_refusals(t *testing.T) {
 		{"another value", kv.New{Spec: kv.Spec{Name: "b"}, Value: value("x")}, `a token named "b" exists`, kv.ErrExists, false},
 		{"a value that is taken", kv.New{Spec: kv.Spec{Name: "x"}, Value: value("a")}, `the token "a" has this value, or had it before its rotation`, kv.ErrValueTaken, false},
 		{"an old value within its grace", kv.New{Spec: kv.Spec{Name: "x"}, Value: value("r")}, `the token "rotated" has this value, or had it before its rotation`, kv.ErrValueTaken, false},
-		{"a name from before in the batch", kv.New{Spec: kv.Spec{Name: "good"}}, `a token named "good" exists`, kv.ErrExists, false},
-		{"a value from before in the batch", kv.New{Spec: kv.Spec{Name: "x"}, Value: value("g")}, `the token "good" has this value, or had it before its rotation`, kv.ErrValueTaken, false},
+		{"a name from before in the batch", kv.New{Spec: kv.Spec{Name: "good", Write: true}}, `the name "good" comes twice`, kv.ErrExists, false},
+		{"a value from before in the batch", kv.New{Spec: kv.Spec{Name: "x"}, Value: value("g")}, `the value comes twice, first for "good"`, kv.ErrValueTaken, false},
 		{"no name", kv.New{}, "name is empty; a name has 1 to 128 characters", nil, false},
 		{"an expiry before it was made", kv.New{Spec: kv.Spec{Name: "x", ExpiresAt: now.Add(-time.Minute)}, CreatedAt: now.Add(-time.Second)},
-			fmt.Sprintf("expiration_date %d is not in the future (now is %d)", now.Add(-time.Minute).UnixMilli(), now.Add(-time.Second).UnixMilli()), nil, false},
+			fmt.Sprintf("expiration_date %d is not in the future (now is %d)", now.Add(-time.Minute).UnixMilli(), now.UnixMilli()), nil, false},
+		{"all times in seconds", kv.New{Spec: kv.Spec{Name: "x", ExpiresAt: time.UnixMilli(1900000000)}, CreatedAt: time.UnixMilli(1700000000)},
+			"expiration_date 1900000000 is in 1970; milliseconds are expected", nil, false},
+		{"the same as one before in the batch", kv.New{Spec: kv.Spec{Name: "good"}, Value: value("g")}, `the name "good" comes twice`, kv.ErrExists, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := store.CreateAll([]kv.New{good, c.new, {Spec: kv.Spec{Name: "b"}}})
@@ -105,6 +108,27 @@ func TestCreateAll_refusals(t *testing.T) {
 	}
 }
 
+// A token that is refused takes neither its name nor its value from those behind
+// it.
+func TestCreateAll_refusedClaimNothing(t *testing.T) {
+	store := kvtest.New(t)
+	value, err := kv.ParseValue("a-value-from-elsewhere")
+	do(t, err)
+	do(t, second(store.CreateAll([]kv.New{{Spec: kv.Spec{Name: "taken"}, Value: value}})))
+	another, err := kv.ParseValue("another-value-from-elsewhere")
+	do(t, err)
+	_, err = store.CreateAll([]kv.New{
+		{Spec: kv.Spec{Name: "a"}, Value: value}, // refused
+		{Spec: kv.Spec{Name: "a"}},
+		{Spec: kv.Spec{Name: "taken"}, Value: another}, // refused
+		{Spec: kv.Spec{Name: "b"}, Value: another},
+	})
+	batch, ok := errors.AsType[*kv.BatchError](err)
+	if !ok || len(batch.Refusals) != 2 || batch.Refusals[0].Index != 0 || batch.Refusals[1].Index != 2 {
+		t.Error(err)
+	}
+}
+
 // 500 always fit, as a client of imports may count on.
 func TestCreateAll_largest(t *testing.T) {
 	store := kvtest.New(t)
@@ -118,4 +142,10 @@ func TestCreateAll_largest(t *testing.T) {
 }
 
 // longName is a name of the greatest length.
-func longName(i int) string { return fmt.Sprintf("%s%04d", strings.Repeat("\U00020000", 124), i) }
+func longName(i int) string {
+	name := []rune(strings.Repeat("\U00020000", kv.MaxNameLength))
+	for place := len(name) - 1; i > 0; place, i = place-1, i/10 {
+		name[place] += rune(i % 10)
+	}
+	return string(name)
+}

@@ -8,7 +8,8 @@ var (
 	// ErrNotFound is returned where no token has the name, or no token the value.
 	ErrNotFound = errors.New("does not exist")
 
-	// ErrExists is returned by Create where a token has the name already.
+	// ErrExists is returned by Create and CreateAll where a token has the name
+	// already.
 	ErrExists = errors.New("exists")
 
 	// ErrValueTaken is returned by CreateAll for a value that another token has, or

@@ -3,6 +3,7 @@ package kv_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -45,6 +46,7 @@ func TestTokens_filter(t *testing.T) {
 			{"behind the last", kv.Filter{}, "é", nil},
 			{"a prefix, behind a name of it", kv.Filter{Prefix: "ab"}, "ab-expired", []string{"ab-inactive"}},
 			{"a prefix, behind itself", kv.Filter{Prefix: "ab"}, "ab", []string{"ab-expired", "ab-inactive"}},
+			{"a prefix, behind a name far before it", kv.Filter{Prefix: "b"}, "a", []string{"b"}},
 			{"a prefix, behind a name before it", kv.Filter{Prefix: "ab"}, "a", []string{"ab", "ab-expired", "ab-inactive"}},
 			{"a prefix, behind a name after it", kv.Filter{Prefix: "ab"}, "b", nil},
 			{"active", kv.Filter{Status: kv.StatusActive}, "", []string{"a", "ab", "b", "é"}},
@@ -138,6 +140,35 @@ func TestBulk(t *testing.T) {
 		expectInvalidToken(t, store, a)
 		do(t, second(store.Verify([]byte(b.Reveal()))))
 	})
+}
+
+// What ceases to match between the search and the commit is left out.
+func TestBulk_rematches(t *testing.T) {
+	store := kvtest.New(t)
+	create(t, store, kv.Spec{Name: "a"})
+	create(t, store, kv.Spec{Name: "b"})
+	open := store.Gate()
+	active := true
+	updated, deleted := make(chan error), make(chan kv.Bulked)
+	go func() { updated <- second(store.Update("a", kv.Patch{Active: &active})) }()
+	for store.Waiting() < 1 {
+		runtime.Gosched()
+	}
+	go func() {
+		done, err := store.Bulk(kv.Bulk{Action: kv.Remove, Filter: kv.Filter{Status: kv.StatusInactive}})
+		if err != nil {
+			t.Error(err)
+		}
+		deleted <- done
+	}()
+	for store.Waiting() < 2 {
+		runtime.Gosched()
+	}
+	open()
+	do(t, <-updated)
+	if diff := cmp.Diff(kv.Bulked{Names: []string{"b"}, Changed: 1}, <-deleted); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // The largest bulk fits one commit, whatever the tokens are like; one token more

@@ -40,7 +40,7 @@ type shard struct {
 
 	mu      sync.Mutex       // of those who change what follows, or the block
 	changed uint64           // index.changes at the last change
-	strays  map[uint64]int64 // by tag: last uses of tokens without an entry, until they are on disk
+	strays  map[uint64]int64 // by tag: last uses of tokens without an entry, or that there is none, until the disk has it
 	dropped map[uint64]int64 // by tag: last uses of values that left, until they are off the disk
 }
 
@@ -98,7 +98,12 @@ func (ix *index) put(r *record, hash lookupHash, number uint64, isNew bool) {
 	case !isNew: // it is out of bounds, or about to be offered
 	case ix.count.Load() >= ix.max:
 		ix.overflowed.Store(true)
+		if _, wasDropped := sh.dropped[f.tag]; wasDropped { // a value that comes again
+			delete(sh.dropped, f.tag)
+			ix.stray(sh, f.tag, neverUsed)
+		}
 	default:
+		delete(sh.dropped, f.tag)
 		sh.supersede(b.edited(i, i, newEntry(r, hash, neverUsed)))
 		ix.count.Add(1)
 	}

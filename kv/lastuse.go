@@ -220,7 +220,9 @@ func (ix *index) collect(shard int, stored uses) uses {
 		}
 	}
 	for tag, at := range sh.strays {
-		all = all.with(tag, at)
+		if at != neverUsed {
+			all = all.with(tag, at)
+		}
 	}
 	for i := range stored.len() {
 		tag, at := stored.at(i)

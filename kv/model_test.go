@@ -236,6 +236,9 @@ func (m *model) wait(r *rapid.T) {
 func (m *model) reopen(r *rapid.T) {
 	if rapid.IntRange(0, 3).Draw(r, "rarely") == 0 { // it is the slowest by far
 		m.store.Reopen()
+		if rapid.Bool().Draw(r, "filled") {
+			m.store.AwaitFilled()
+		}
 	}
 }
 

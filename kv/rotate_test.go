@@ -38,6 +38,7 @@ func TestRotate(t *testing.T) {
 			expectGrant(t, store, first, oldGrant)
 			expectGrant(t, store, second, newGrant)
 			store.Reopen()
+			store.AwaitFilled() // else it is read from the disk
 		}
 		t.Run("the old value ends with the grace, to the millisecond", func(t *testing.T) {
 			store.Clock.Set(end.Add(-time.Millisecond))
@@ -131,6 +132,7 @@ func TestRotate_graceEnds(t *testing.T) {
 					t.Errorf("%v, want %v", err, c.want)
 				}
 				store.Reopen()
+				store.AwaitFilled()
 				if _, err := store.Verify([]byte(old.Reveal())); !errors.Is(err, c.want) {
 					t.Errorf("after reopening: %v, want %v", err, c.want)
 				}
@@ -224,6 +226,36 @@ func TestRotate_concurrently(t *testing.T) {
 			wg.Wait()
 		})
 	}
+}
+
+// A value that was deleted and comes again is another token's: it has no last use
+// from before, and gets its own.
+func TestLastUsed_valueComesAgain(t *testing.T) {
+	eachBound(t, func(t *testing.T, store *kvtest.Store) {
+		value, err := kv.ParseValue("a-value-from-elsewhere")
+		do(t, err)
+		for i := range 3 {
+			name := fmt.Sprint("token-", i)
+			do(t, second(store.CreateAll([]kv.New{{Spec: kv.Spec{Name: name, Active: true}, Value: value}})))
+			if token, err := store.Get(name); err != nil || !token.LastUsedAt.IsZero() {
+				t.Error(token, err)
+			}
+			if i == 1 {
+				store.Reopen()
+			}
+			store.Clock.Advance(time.Minute)
+			do(t, second(store.Verify([]byte(value.Reveal()))))
+			for range 2 {
+				if token, err := store.Get(name); err != nil || !token.LastUsedAt.Equal(store.Clock.Now()) {
+					t.Error(token, err)
+				}
+				if i > 0 {
+					store.Reopen()
+				}
+			}
+			do(t, second(store.Delete(name)))
+		}
+	})
 }
 
 func rotate(t *testing.T, store *kvtest.Store, name string, grace time.Duration) (kv.Token, kv.Value) {

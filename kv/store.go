@@ -169,15 +169,22 @@ func (s *Store) enter() error {
 // Get is the token with a name. It fails with ErrNotFound.
 func (s *Store) Get(name string) (token Token, err error) {
 	err = s.operate(func() error {
-		r, err := s.record(name)
-		if err != nil {
-			return err
-		}
-		err = s.index.addUses(&r, s.uses)
+		r, err := s.used(name)
 		token = r.Token
 		return err
 	})
 	return token, err
+}
+
+// used is the token with a name, and when it was last used, each in its latest
+// state.
+func (s *Store) used(name string) (record, error) {
+	r, err := s.record(name)
+	if err != nil {
+		return record{}, err
+	}
+	err = s.index.addUses(&r, s.uses)
+	return r, err
 }
 
 // Value is the value of the token with a name. It fails with ErrNotFound.

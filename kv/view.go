@@ -50,13 +50,14 @@ func (v view) record(name string) (record, error) {
 }
 
 // used is the token with a name, and when it was last used. Only the writer may
-// ask, beside whom nobody brings last uses to disk.
+// ask, beside whom nobody brings last uses to disk; others ask Store.used.
 func (v view) used(name string) (record, error) {
 	r, err := v.record(name)
 	if err != nil {
 		return record{}, err
 	}
-	return r, v.index.addUses(&r, v.uses)
+	err = v.index.addUses(&r, v.uses)
+	return r, err
 }
 
 // lookup is the token whose value has a hash. The index on disk only leads to a
