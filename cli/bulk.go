@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"slices"
-	"strconv"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+
+	"tokend/kv"
 )
 
 // maxBulk is how many tokens the server changes in one commit.
@@ -36,6 +39,11 @@ type bulkAnswer struct {
 	Names   []string `json:"names"`
 }
 
+func (b *bulkAnswer) makesSense() bool {
+	return b.Names != nil && b.Matched == len(b.Names) && b.Changed >= 0 && b.Changed <= b.Matched &&
+		!slices.ContainsFunc(b.Names, func(name string) bool { return kv.CheckName(name) != nil })
+}
+
 func (t *tokenCommands) newBulk() *cobra.Command {
 	var (
 		filter filterFlags
@@ -47,7 +55,7 @@ func (t *tokenCommands) newBulk() *cobra.Command {
 		Long: `Do one thing to many tokens at once: to those that are named, or on standard
 input with -, one on each line, or to those that the filters mean. The names of
 those that were meant are printed. Up to 1,000 tokens are one commit, all or none;
-more are done in steps of so many.`,
+more are looked up first and then done by name, in steps of so many.`,
 		Example:           "  tokend token bulk deactivate --prefix ci- --dry-run\n  tokend token bulk delete --unused-since 365d",
 		Args:              args(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: t.completeBulk,
@@ -56,21 +64,23 @@ more are done in steps of so many.`,
 			if !slices.Contains(bulkActions, request.Action) {
 				return &usageError{fmt.Errorf("bulk does activate, deactivate or delete, not %q", request.Action)}
 			}
-			filters := filter.query()
+			filters, err := filter.query(cmd)
+			if err != nil {
+				return err
+			}
 			switch named := len(request.Names) > 0; {
 			case named && len(filters) > 0:
 				return &usageError{errors.New("give names or filters, not both")}
 			case !named && len(filters) == 0:
 				return &usageError{errors.New("give names or a filter: --prefix, --status, --expires-before or --unused-since")}
 			case !named:
-				request.Filter = filter.bulk()
+				request.Filter = filter.bulk(cmd)
 			case slices.Equal(request.Names, []string{"-"}):
-				var err error
 				if request.Names, err = readNames(cmd); err != nil {
 					return err
 				}
 			}
-			return t.bulk(cmd, request)
+			return t.bulk(cmd, request, filters)
 		},
 	}
 	filter.register(cmd)
@@ -81,12 +91,12 @@ more are done in steps of so many.`,
 var bulkActions = []string{"activate", "deactivate", "delete"}
 
 // bulk is the filter as a bulk takes it.
-func (f *filterFlags) bulk() *bulkFilter {
+func (f *filterFlags) bulk(cmd *cobra.Command) *bulkFilter {
 	b := &bulkFilter{Prefix: f.prefix, Status: f.status}
-	if !f.expiresBefore.IsZero() {
+	if cmd.Flags().Changed("expires-before") {
 		b.ExpiresBefore = new(f.expiresBefore.UnixMilli())
 	}
-	if !f.unusedSince.IsZero() {
+	if cmd.Flags().Changed("unused-since") {
 		b.UnusedSince = new(f.unusedSince.UnixMilli())
 	}
 	return b
@@ -105,8 +115,9 @@ func readNames(cmd *cobra.Command) (names []string, err error) {
 	return names, errors.Join(lines.Err(), err)
 }
 
-// bulk carries out a request, in steps where it is too large for one.
-func (t *tokenCommands) bulk(cmd *cobra.Command, request bulkRequest) error {
+// bulk carries out a request, in steps where it is too large for one. The filters
+// are those of the request.
+func (t *tokenCommands) bulk(cmd *cobra.Command, request bulkRequest, filters url.Values) error {
 	c, err := t.server.connect()
 	if err != nil {
 		return err
@@ -119,7 +130,7 @@ func (t *tokenCommands) bulk(cmd *cobra.Command, request bulkRequest) error {
 		if refused, ok := errors.AsType[*problem](err); !ok || refused.Code != "too_many" {
 			return err
 		}
-		if request.Names, err = c.matching(cmd.Context(), request.Filter); err != nil {
+		if request.Names, err = c.matching(cmd.Context(), filters); err != nil {
 			return err
 		}
 		request.Filter = nil
@@ -160,7 +171,7 @@ func (t *tokenCommands) printBulk(cmd *cobra.Command, request bulkRequest, done 
 	} else {
 		say(cmd.ErrOrStderr(), "%sd %s", request.Action, tokens(done.Changed))
 		if others := done.Matched - done.Changed; others > 0 {
-			say(cmd.ErrOrStderr(), "; %d more were so already", others)
+			say(cmd.ErrOrStderr(), "; %d more %s so already", others, were(others))
 		}
 		say(cmd.ErrOrStderr(), "\n")
 	}
@@ -173,16 +184,8 @@ func (t *tokenCommands) printBulk(cmd *cobra.Command, request bulkRequest, done 
 }
 
 // matching are the names of all tokens that a filter means.
-func (c *client) matching(ctx context.Context, filter *bulkFilter) (names []string, err error) {
-	f := filterFlags{prefix: filter.Prefix, status: filter.Status}
-	query := f.query()
-	if filter.ExpiresBefore != nil {
-		query.Set("expires_before", strconv.FormatInt(*filter.ExpiresBefore, 10))
-	}
-	if filter.UnusedSince != nil {
-		query.Set("unused_since", strconv.FormatInt(*filter.UnusedSince, 10))
-	}
-	for found, err := range c.list(ctx, query) {
+func (c *client) matching(ctx context.Context, filters url.Values) (names []string, err error) {
+	for found, err := range c.list(ctx, filters, io.Discard) {
 		if err != nil {
 			return nil, err
 		}
@@ -196,6 +199,13 @@ func (t *tokenCommands) completeBulk(cmd *cobra.Command, args []string, begun st
 		return bulkActions, cobra.ShellCompDirectiveNoFileComp
 	}
 	return t.server.completeNames(cmd, args, begun)
+}
+
+func were(n int) string {
+	if n == 1 {
+		return "was"
+	}
+	return "were"
 }
 
 // tokens is a number of tokens, with the thousands apart.

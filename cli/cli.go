@@ -27,14 +27,15 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.Execute()
+	cmd, err := root.ExecuteC()
 	if err == nil {
 		return exitDone
 	}
-	explain(stderr, err)
-	if _, ok := errors.AsType[*usageError](err); ok {
+	if usage, ok := errors.AsType[*usageError](err); ok {
+		explain(stderr, &hintedError{usage.error, cmd.CommandPath() + " --help shows how it is used"})
 		return exitUsage
 	}
+	explain(stderr, err)
 	if exit, ok := errors.AsType[*exitError](err); ok {
 		return exit.code
 	}
@@ -75,9 +76,6 @@ func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format
 type usageError struct{ error }
 
 func (e *usageError) Unwrap() error { return e.error }
-
-// Hint implements the way out of explain.
-func (e *usageError) Hint() string { return "tokend --help lists the commands and flags" }
 
 // hintedError is an error with a way out.
 type hintedError struct {

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/go-json-experiment/json"
 )
@@ -29,10 +31,11 @@ type client struct {
 func newClient(address string, allowPlaintext bool) (*client, error) {
 	c := &client{address: address}
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
-	transport := &http.Transport{
-		DialContext:           dialer.DialContext,
-		ResponseHeaderTimeout: time.Minute,
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		return &patientConn{conn}, err
 	}
+	transport := &http.Transport{DialContext: dial, TLSHandshakeTimeout: 10 * time.Second}
 	c.http = &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -40,7 +43,7 @@ func newClient(address string, allowPlaintext bool) (*client, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		c.base = "http://localhost"
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", path)
+			return dial(ctx, "unix", path)
 		}
 		return c, nil
 	}
@@ -53,7 +56,7 @@ func newClient(address string, allowPlaintext bool) (*client, error) {
 	}
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) && !allowPlaintext {
 		return nil, &hintedError{
-			fmt.Errorf("%s is another machine: tokens would cross the network in plain text", c.address),
+			fmt.Errorf("%s is not a loopback address: tokens would cross the network in plain text", c.address),
 			"use https://, or --allow-plaintext where the network is trusted",
 		}
 	}
@@ -63,7 +66,27 @@ func newClient(address string, allowPlaintext bool) (*client, error) {
 
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// patientConn waits for a bounded time whenever it waits, however long it lasts
+// altogether.
+type patientConn struct{ net.Conn }
+
+const patience = time.Minute
+
+func (c *patientConn) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *patientConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
 }
 
 // exitError is an error with an exit code of its own.
@@ -90,13 +113,19 @@ func (p *problem) Error() string {
 	return p.Detail
 }
 
+// Content types of answers.
+const (
+	jsonType  = "application/json"
+	linesType = "application/x-ndjson"
+)
+
 // send sends a request as the administrator. The body of the answer, which is a
-// success, must be closed.
-func (c *client) send(ctx context.Context, method, path string, query url.Values, body []byte) (*http.Response, error) {
-	return c.sendAs(ctx, c.token, method, path, query, body)
+// success of the wanted type, must be closed.
+func (c *client) send(ctx context.Context, want, method, path string, query url.Values, body []byte) (*http.Response, error) {
+	return c.sendAs(ctx, c.token, want, method, path, query, body)
 }
 
-func (c *client) sendAs(ctx context.Context, token, method, path string, query url.Values, body []byte) (*http.Response, error) {
+func (c *client) sendAs(ctx context.Context, token, want, method, path string, query url.Values, body []byte) (*http.Response, error) {
 	target := c.base + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
@@ -109,27 +138,37 @@ func (c *client) sendAs(ctx context.Context, token, method, path string, query u
 	r.Header.Set("User-Agent", "tokend/"+build().Version)
 	response, err := c.http.Do(r)
 	if err != nil {
-		return nil, c.unreachable(err)
+		return nil, c.unreachable(ctx, err)
 	}
-	if response.StatusCode < 300 {
+	isSuccess := response.StatusCode == http.StatusOK || response.StatusCode == http.StatusCreated
+	if isSuccess && response.Header.Get("Content-Type") == want {
 		return response, nil
 	}
 	defer func() { _ = response.Body.Close() }()
+	if isSuccess {
+		return nil, c.senseless()
+	}
 	return nil, c.refusal(response)
 }
 
 // unreachable explains why there is no answer.
-func (c *client) unreachable(err error) error {
+func (c *client) unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err // without the URL, which says nothing new
 	}
-	if operation, ok := errors.AsType[*net.OpError](err); ok && operation.Op == "dial" {
-		return &exitError{&hintedError{
-			fmt.Errorf("no server answers at %s: %w", c.address, cause(operation.Err)),
-			"is it running? tokend starts it; --addr or TOKEND_ADDR says where it is",
-		}, exitUnreachable}
+	hint := "is it running? tokend starts it; --addr or TOKEND_ADDR says where it is"
+	if errors.Is(err, fs.ErrPermission) {
+		hint = "your user may not use the socket; try sudo"
 	}
-	return &exitError{fmt.Errorf("%s: %w: whether it was done is not known", c.address, err), exitUnreachable}
+	if operation, ok := errors.AsType[*net.OpError](err); ok && operation.Op == "dial" {
+		err = cause(operation.Err)
+	} else {
+		hint = "a change may have been made nevertheless; the list shows it"
+	}
+	return &exitError{&hintedError{fmt.Errorf("no server answers at %s: %w", c.address, err), hint}, exitUnreachable}
 }
 
 // refusal is what the server has against a request.
@@ -139,11 +178,8 @@ func (c *client) refusal(response *http.Response) error {
 	if err == nil {
 		err = json.Unmarshal(body, &p)
 	}
-	if err != nil || p.Code == "" {
-		return &exitError{&hintedError{
-			fmt.Errorf("what answers at %s is not tokend: %s", c.address, response.Status),
-			"--addr or TOKEND_ADDR says where it is",
-		}, exitUnreachable}
+	if err != nil || p.Code == "" || p.Detail == "" || !isPlain(p.Detail+p.ID) {
+		return c.senseless()
 	}
 	switch p.Code {
 	case "invalid_token", "unauthorized":
@@ -172,16 +208,29 @@ func ask[T any](ctx context.Context, c *client, method, path string, query url.V
 			return nil, nil, err
 		}
 	}
-	response, err := c.send(ctx, method, path, query, encoded)
+	response, err := c.send(ctx, jsonType, method, path, query, encoded)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	if raw, err = io.ReadAll(response.Body); err != nil {
-		return nil, nil, c.unreachable(err)
+	if raw, err = c.readAnswer(ctx, response); err != nil {
+		return nil, nil, err
 	}
 	data, err = decodeData[T](c, raw)
 	return data, raw, err
+}
+
+// readAnswer reads an answer that is not a stream.
+func (c *client) readAnswer(ctx context.Context, response *http.Response) ([]byte, error) {
+	const most = 16 << 20
+	raw, err := io.ReadAll(io.LimitReader(response.Body, most+1))
+	switch {
+	case err != nil:
+		return nil, c.unreachable(ctx, err)
+	case len(raw) > most:
+		return nil, c.senseless()
+	}
+	return raw, nil
 }
 
 func encodeData[T any](one T) ([]byte, error) {
@@ -191,6 +240,7 @@ func encodeData[T any](one T) ([]byte, error) {
 	return append(encoded, '\n'), err
 }
 
+// decodeData takes an answer of one object, if that makes sense.
 func decodeData[T any](c *client, raw []byte) ([]T, error) {
 	var answer struct {
 		Data []T `json:"data"`
@@ -198,5 +248,21 @@ func decodeData[T any](c *client, raw []byte) ([]T, error) {
 	if err := json.Unmarshal(raw, &answer); err != nil || len(answer.Data) != 1 {
 		return nil, c.senseless()
 	}
+	if sensible, ok := any(&answer.Data[0]).(interface{ makesSense() bool }); ok && !sensible.makesSense() {
+		return nil, c.senseless()
+	}
 	return answer.Data, nil
+}
+
+// senseless is an answer that no tokend gives.
+func (c *client) senseless() error {
+	return &exitError{&hintedError{
+		fmt.Errorf("what answers at %s is not tokend", c.address),
+		"--addr or TOKEND_ADDR says where it is",
+	}, exitUnreachable}
+}
+
+// isPlain reports whether a text does nothing to a terminal.
+func isPlain(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) && !unicode.IsSpace(r) || r < ' ' || r == 0x85 }) < 0
 }

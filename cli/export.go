@@ -1,19 +1,21 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"filippo.io/age"
+	"github.com/go-json-experiment/json"
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
@@ -36,6 +38,12 @@ reads both.`,
 		Example: "  tokend export tokens.jsonl\n  tokend export --values tokens.age",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case passphraseFile != "" && !values:
+				return &usageError{errors.New("--passphrase-file is for --values")}
+			case values && args[0] == "-" && isTerminal(cmd.OutOrStdout()):
+				return &usageError{errors.New("an encrypted export is not for a terminal; give a file")}
+			}
 			c, err := server.connect()
 			if err != nil {
 				return err
@@ -57,13 +65,14 @@ reads both.`,
 
 // exportTo writes a file whole or not at all.
 func exportTo(cmd *cobra.Command, c *client, path, passphrase string) error {
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(cmd.Context(), ends...)
 	defer stop()
 	if path == "-" {
-		if passphrase != "" && isTerminal(cmd.OutOrStdout()) {
-			return &usageError{errors.New("an encrypted export is not for a terminal; give a file")}
-		}
 		_, err := c.export(ctx, cmd.OutOrStdout(), passphrase)
+		return err
+	}
+	path, err := replaceable(path)
+	if err != nil {
 		return err
 	}
 	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
@@ -85,13 +94,30 @@ func exportTo(cmd *cobra.Command, c *client, path, passphrase string) error {
 	return nil
 }
 
+// replaceable is the path of a file, or where a link to it leads. A device, a
+// pipe or a folder is not to be replaced by a file.
+func replaceable(path string) (string, error) {
+	resolved, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return path, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(resolved)
+	if err == nil && !info.Mode().IsRegular() {
+		err = &hintedError{fmt.Errorf("%q is not a file", path), "- writes to standard output"}
+	}
+	return resolved, err
+}
+
 // export copies an export, encrypted under a passphrase if there is one.
 func (c *client) export(ctx context.Context, to io.Writer, passphrase string) (tokens int, err error) {
 	query := url.Values{}
 	if passphrase != "" {
 		query.Set("values", "true")
 	}
-	response, err := c.send(ctx, http.MethodGet, "/_/token/export", query, nil)
+	response, err := c.send(ctx, linesType, http.MethodGet, "/_/token/export", query, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -108,23 +134,39 @@ func (c *client) export(ctx context.Context, to io.Writer, passphrase string) (t
 		}
 		to, end = encrypted, encrypted.Close
 	}
-	lines := &lineCounter{Writer: to}
-	if _, err := io.Copy(lines, &answerReader{c, response.Body}); err != nil {
+	if tokens, err = c.copyLines(to, response.Body); err != nil {
+		if ctx.Err() != nil {
+			err = errInterrupted
+		}
 		return 0, err
 	}
-	return lines.count, end()
+	return tokens, end()
 }
 
-// lineCounter counts the lines that are written through it.
-type lineCounter struct {
-	io.Writer
-	count int
+// copyLines copies tokens, each on a line, and counts them.
+func (c *client) copyLines(to io.Writer, from io.Reader) (count int, err error) {
+	lines := bufio.NewReaderSize(&answerReader{c, from}, maxLine)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if errors.Is(err, io.EOF) && len(line) == 0 {
+			return count, nil
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, bufio.ErrBufferFull) || err == nil && !isToken(line) {
+			err = c.senseless()
+		}
+		if err == nil {
+			_, err = to.Write(line)
+		}
+		if err != nil {
+			return count, err
+		}
+		count++
+	}
 }
 
-func (l *lineCounter) Write(p []byte) (int, error) {
-	n, err := l.Writer.Write(p)
-	l.count += bytes.Count(p[:n], []byte{'\n'})
-	return n, err
+func isToken(line []byte) bool {
+	var t token
+	return json.Unmarshal(line, &t) == nil && t.makesSense() && t.Status != ""
 }
 
 // newPassphrase asks for a passphrase twice, or reads it from a file.
@@ -172,6 +214,9 @@ func open(cmd *cobra.Command, path string) (io.Reader, int64, func(), error) {
 		return nil, 0, nil, err
 	}
 	info, err := file.Stat()
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%q is a folder", path)
+	}
 	if err != nil {
 		return nil, 0, nil, errors.Join(err, file.Close())
 	}

@@ -2,13 +2,16 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -126,9 +129,14 @@ func (f *clientFlags) completeNames(cmd *cobra.Command, _ []string, begun string
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	names, _, err := c.names(cmd.Context(), begun, 100)
+	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
+	defer cancel()
+	names, _, err := c.names(ctx, begun, 100)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
+	// A shell evaluates what it is offered, so it is not offered what means
+	// something to it.
+	names = slices.DeleteFunc(names, func(name string) bool { return shellQuote(name) != name })
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -2,11 +2,10 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"os/signal"
-	"syscall"
 
 	"filippo.io/age"
 	"github.com/dustin/go-humanize"
@@ -49,9 +48,9 @@ was interrupted can be run again.`,
 			if err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-			defer stop()
-			err = im.run(ctx, lines)
+			// A signal just ends it: the server takes batches whole, and the same
+			// import again does the rest.
+			err = im.run(cmd.Context(), lines)
 			return errors.Join(err, im.report(cmd, asJSON, err))
 		},
 	}
@@ -65,7 +64,12 @@ was interrupted can be run again.`,
 func plainLines(cmd *cobra.Command, in io.Reader, passphraseFile string) (*bufio.Reader, error) {
 	const intro = "age-encryption.org/v1\n"
 	lines := bufio.NewReaderSize(in, maxLine)
-	if start, _ := lines.Peek(len(intro)); string(start) != intro {
+	start, _ := lines.Peek(len(intro))
+	if bytes.HasPrefix(start, []byte("\ufeff")) { // as some editors begin a file
+		_, err := lines.Discard(len("\ufeff"))
+		return lines, err
+	}
+	if string(start) != intro {
 		return lines, nil
 	}
 	passphrase, err := readPassphrase(cmd, passphraseFile)
@@ -97,10 +101,10 @@ func (im *importer) report(cmd *cobra.Command, asJSON bool, failure error) error
 	}
 	say(im.talk, "imported %s of %s", humanize.Comma(int64(im.Created)), tokens(im.Lines))
 	if im.AlreadyThere > 0 {
-		say(im.talk, "; %s were there already", humanize.Comma(int64(im.AlreadyThere)))
+		say(im.talk, "; %s %s there already", humanize.Comma(int64(im.AlreadyThere)), were(im.AlreadyThere))
 	}
 	if len(im.Refused) > 0 {
-		say(im.talk, "; %s were not taken", humanize.Comma(int64(len(im.Refused))))
+		say(im.talk, "; %s %s not taken", humanize.Comma(int64(len(im.Refused))), were(len(im.Refused)))
 	}
 	say(im.talk, "\n")
 	var err error
@@ -110,13 +114,18 @@ func (im *importer) report(cmd *cobra.Command, asJSON bool, failure error) error
 			err = printLine(cmd, string(encoded))
 		}
 	}
+	_, isServers := errors.AsType[*exitError](failure)
 	switch {
 	case err != nil:
 		return err
-	case failure != nil:
+	case isServers:
 		return &hintedError{errors.New("the import is not complete"), "the same command again does the rest: what was taken is found to be there already"}
-	case len(im.Refused) > 0:
-		return fmt.Errorf("%s not taken", map[bool]string{true: "1 line was", false: humanize.Comma(int64(len(im.Refused))) + " lines were"}[len(im.Refused) == 1])
+	case failure != nil:
+		return errors.New("the import is not complete")
+	case len(im.Refused) == 1:
+		return errors.New("1 line was not taken")
+	case len(im.Refused) > 1:
+		return fmt.Errorf("%s lines were not taken", humanize.Comma(int64(len(im.Refused))))
 	}
 	return nil
 }

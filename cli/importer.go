@@ -57,6 +57,20 @@ type batch struct {
 	Error     *problem  `json:"error"`
 }
 
+// makesSense reports whether a server could mean it, and a terminal may see it.
+func (b *batch) makesSense() bool {
+	lines := b.LastLine - b.FirstLine + 1
+	for _, r := range b.Refused {
+		if r.Line < b.FirstLine || r.Line > b.LastLine || !isPlain(r.Detail+r.Name) {
+			return false
+		}
+	}
+	if len(b.Refused) > 0 || b.Error != nil {
+		return lines > 0 && b.Created == 0 && (b.Error == nil || isPlain(b.Error.Detail))
+	}
+	return lines > 0 && b.Created == lines
+}
+
 func newImporter(cmd *cobra.Command, c *client, size int64) *importer {
 	im := &importer{client: c, talk: cmd.ErrOrStderr(), said: time.Now()}
 	if isTerminal(im.talk) {
@@ -141,7 +155,7 @@ func (im *importer) send(ctx context.Context, p *piece) error {
 		again := &piece{}
 		for _, b := range batches {
 			if b.Error != nil {
-				return b.Error
+				return &exitError{b.Error, exitRefused} // the server's, not a line's
 			}
 			im.Created += b.Created
 			if len(b.Refused) > 0 {
@@ -181,19 +195,19 @@ func (im *importer) sort(p *piece, b batch, again *piece) {
 // post sends a piece once.
 func (im *importer) post(ctx context.Context, p *piece) (batches []batch, err error) {
 	body := append(bytes.Join(p.lines, []byte{'\n'}), '\n')
-	response, err := im.client.send(ctx, http.MethodPost, "/_/token/import", nil, body)
+	response, err := im.client.send(ctx, linesType, http.MethodPost, "/_/token/import", nil, body)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	raw, err := io.ReadAll(response.Body)
+	raw, err := im.client.readAnswer(ctx, response)
 	if err != nil {
-		return nil, im.client.unreachable(err)
+		return nil, err
 	}
 	end := 0
 	for line := range bytes.Lines(raw) {
 		var b batch
-		if err := json.Unmarshal(line, &b); err != nil || b.FirstLine != end+1 || b.LastLine < b.FirstLine || b.LastLine > len(p.lines) {
+		if err := json.Unmarshal(line, &b); err != nil || b.FirstLine != end+1 || b.LastLine > len(p.lines) || !b.makesSense() {
 			return nil, im.client.senseless()
 		}
 		end = b.LastLine

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -32,21 +34,32 @@ func (f *filterFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.prefix, "prefix", "", "names that begin with `text`")
 	cmd.Flags().StringVar(&f.status, "status", "", "`one` of active, inactive, expired")
 	cmd.Flags().Var(&f.expiresBefore, "expires-before", "that expire before this `time`, like 2027-01-01, or within this time, like 7d")
-	cmd.Flags().Var(&f.unusedSince, "unused-since", "not used since this `time`, like 2027-01-01, or for this time, like 90d, or never")
+	cmd.Flags().Var(&f.unusedSince, "unused-since", "not used since this `time`, like 2027-01-01, or for this time, like 90d; also those that never were")
 	_ = cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions([]string{"active", "inactive", "expired"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// query is the filter as the list takes it.
-func (f *filterFlags) query() url.Values {
+// query is the filter as the list takes it. A flag that was given must have a
+// value: an empty one, perhaps of a variable that is not set, would mean more
+// tokens than were asked for.
+func (f *filterFlags) query(cmd *cobra.Command) (url.Values, error) {
+	if !slices.Contains([]string{"", "active", "inactive", "expired"}, f.status) {
+		return nil, &usageError{fmt.Errorf("--status must be active, inactive or expired, not %q", f.status)}
+	}
 	query := url.Values{}
-	for name, value := range map[string]string{
-		"prefix": f.prefix, "status": f.status, "expires_before": f.expiresBefore.given(), "unused_since": f.unusedSince.given(),
+	for _, flag := range []struct{ name, param, value string }{
+		{"prefix", "prefix", f.prefix},
+		{"status", "status", f.status},
+		{"expires-before", "expires_before", f.expiresBefore.milliseconds()},
+		{"unused-since", "unused_since", f.unusedSince.milliseconds()},
 	} {
-		if value != "" {
-			query.Set(name, value)
+		switch given := cmd.Flags().Changed(flag.name); {
+		case given && flag.value == "":
+			return nil, &usageError{fmt.Errorf("--%s is empty", flag.name)}
+		case given:
+			query.Set(flag.param, flag.value)
 		}
 	}
-	return query
+	return query, nil
 }
 
 func (t *tokenCommands) newList() *cobra.Command {
@@ -57,11 +70,15 @@ func (t *tokenCommands) newList() *cobra.Command {
 		Example: "  tokend token list --expires-before 7d\n  tokend token list --unused-since 90d --json",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			query, err := filter.query(cmd)
+			if err != nil {
+				return err
+			}
 			c, err := t.server.connect()
 			if err != nil {
 				return err
 			}
-			return t.list(cmd, c, filter.query())
+			return t.list(cmd, c, query)
 		},
 	}
 	filter.register(cmd)
@@ -72,11 +89,16 @@ func (t *tokenCommands) list(cmd *cobra.Command, c *client, query url.Values) (e
 	out := bufio.NewWriter(cmd.OutOrStdout())
 	defer func() { err = errors.Join(err, out.Flush()) }()
 	if t.json {
-		return c.copyList(cmd.Context(), query, out)
+		for _, err := range c.list(cmd.Context(), query, out) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	now, count := time.Now(), 0
 	colours := showsColours(cmd.OutOrStdout())
-	for shown, err := range c.list(cmd.Context(), query) {
+	for shown, err := range c.list(cmd.Context(), query, io.Discard) {
 		if err == nil && count == 0 {
 			err = writeHeader(out)
 		}
@@ -97,17 +119,6 @@ func (t *tokenCommands) list(cmd *cobra.Command, c *client, query url.Values) (e
 	return nil
 }
 
-// copyList copies a list as it comes, though not one that is cut off.
-func (c *client) copyList(ctx context.Context, query url.Values, to io.Writer) error {
-	response, err := c.send(ctx, http.MethodGet, tokenPath, query, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	_, err = io.Copy(to, &answerReader{c, response.Body})
-	return err
-}
-
 // answerReader tells an answer that is cut off from other failures.
 type answerReader struct {
 	client *client
@@ -122,47 +133,74 @@ func (r *answerReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// list gives the tokens of a list as they come. After an error there are no
-// more.
-func (c *client) list(ctx context.Context, query url.Values) func(yield func(token, error) bool) {
+// list gives the tokens of a list as they come, and copies the list as it is.
+// After an error there are no more.
+func (c *client) list(ctx context.Context, query url.Values, copied io.Writer) iter.Seq2[token, error] {
 	return func(yield func(token, error) bool) {
-		response, err := c.send(ctx, http.MethodGet, tokenPath, query, nil)
+		response, err := c.send(ctx, jsonType, http.MethodGet, tokenPath, query, nil)
 		if err != nil {
 			yield(token{}, err)
 			return
 		}
 		defer func() { _ = response.Body.Close() }()
-		d := jsontext.NewDecoder(&answerReader{c, response.Body})
-		for _, want := range []jsontext.Kind{jsontext.KindBeginObject, jsontext.KindString, jsontext.KindBeginArray} {
-			if got, err := d.ReadToken(); err != nil || got.Kind() != want {
-				yield(token{}, cmp.Or(err, c.senseless()))
-				return
-			}
+		d := jsontext.NewDecoder(io.TeeReader(&answerReader{c, response.Body}, copied))
+		stopped := false
+		err = decodeList(d, func(t token) bool {
+			stopped = !yield(t, nil)
+			return !stopped
+		})
+		if err == nil || stopped {
+			return
 		}
-		for d.PeekKind() != jsontext.KindEndArray {
-			var next token
-			err := json.UnmarshalDecode(d, &next)
-			if !yield(next, err) || err != nil {
-				return
-			}
+		if _, isCutOff := errors.AsType[*exitError](err); !isCutOff {
+			err = c.senseless()
 		}
-		// What is cut off behind the last token may lack more than its end.
-		if _, err := d.ReadToken(); err == nil {
-			for d.PeekKind() == jsontext.KindString && err == nil {
-				_, err = d.ReadToken()
-			}
-			if err == nil {
-				_, err = d.ReadToken()
-			}
-			if err != nil {
-				yield(token{}, err)
-			}
-		}
+		yield(token{}, err)
 	}
 }
 
-func (c *client) senseless() error {
-	return &exitError{fmt.Errorf("the answer of %s cannot be understood", c.address), exitUnreachable}
+var errNoList = errors.New("not a list")
+
+// decodeList reads {"data":[…]}, perhaps with the next page's beginning.
+func decodeList(d *jsontext.Decoder, yield func(token) bool) error {
+	expect := func(want jsontext.Kind, text string) error {
+		got, err := d.ReadToken()
+		if err == nil && (got.Kind() != want || text != "" && got.String() != text) {
+			err = errNoList
+		}
+		return err
+	}
+	if err := cmp.Or(expect(jsontext.KindBeginObject, ""), expect(jsontext.KindString, "data"), expect(jsontext.KindBeginArray, "")); err != nil {
+		return err
+	}
+	for d.PeekKind() == jsontext.KindBeginObject {
+		var next token
+		if err := json.UnmarshalDecode(d, &next); err != nil {
+			return err
+		}
+		if !next.makesSense() || next.Status == "" {
+			return errNoList
+		}
+		if !yield(next) {
+			return nil
+		}
+	}
+	if err := expect(jsontext.KindEndArray, ""); err != nil {
+		return err
+	}
+	if d.PeekKind() == jsontext.KindString {
+		if err := cmp.Or(expect(jsontext.KindString, "next"), expect(jsontext.KindString, "")); err != nil {
+			return err
+		}
+	}
+	if err := expect(jsontext.KindEndObject, ""); err != nil {
+		return err
+	}
+	// What is cut off behind the last token may lack more than its end.
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
+		return cmp.Or(err, errNoList)
+	}
+	return nil
 }
 
 // names are the first names with a prefix. There may be more.
@@ -171,7 +209,7 @@ func (c *client) names(ctx context.Context, prefix string, limit int) (names []s
 	if prefix != "" {
 		query.Set("prefix", prefix)
 	}
-	for found, err := range c.list(ctx, query) {
+	for found, err := range c.list(ctx, query, io.Discard) {
 		if err != nil {
 			return nil, false, err
 		}

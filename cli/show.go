@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/term"
+
+	"tokend/kv"
 )
 
 // token is a token as the server shows it.
@@ -23,6 +26,16 @@ type token struct {
 	PreviousValidUntil *int64 `json:"previous_valid_until"`
 	PreviousLastUsedAt *int64 `json:"previous_last_used_at"`
 	Value              string `json:"token"`
+}
+
+// makesSense reports whether a server could mean it, and a terminal may see it.
+func (t *token) makesSense() bool {
+	if t.Value != "" {
+		if _, err := kv.ParseValue(t.Value); err != nil {
+			return false
+		}
+	}
+	return kv.CheckName(t.Name) == nil && slices.Contains([]string{"", "active", "inactive", "expired"}, t.Status)
 }
 
 func (t *token) rights() string {

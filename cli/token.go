@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"tokend/kv"
 )
 
 const (
@@ -65,6 +67,10 @@ func (t *tokenCommands) one(cmd *cobra.Command, method, path string, query url.V
 		return err
 	}
 	data, raw, err := ask[token](cmd.Context(), c, method, path, query, body)
+	hasValue := method == http.MethodPost || path == valuePath
+	if err == nil && (data[0].Name != nameOf(query, body) || hasValue && data[0].Value == "") {
+		err = c.senseless()
+	}
 	if err != nil {
 		return c.explainMissing(cmd.Context(), err, nameOf(query, body))
 	}
@@ -99,12 +105,31 @@ func (f *expiryFlags) decide(cmd *cobra.Command, request *tokenRequest) error {
 	switch {
 	case cmd.Flags().Changed("expires-in"):
 		request.ExpirationDate = time.Now().Add(f.in.Duration).UnixMilli()
+		if f.in.Duration <= 0 {
+			return &usageError{errors.New("--expires-in must be longer than nothing")}
+		}
 	case cmd.Flags().Changed("expires-at"):
 		request.ExpirationDate = f.at.UnixMilli()
+		if !f.at.After(time.Now()) {
+			return &usageError{fmt.Errorf("--expires-at %s is not in the future", f.at.Format(time.DateTime))}
+		}
 	case f.never:
 		request.ExpirationDate = (*int64)(nil)
 	}
 	return exclusive(cmd, "expires-in", "expires-at", "never-expires")
+}
+
+// either is what a flag or its opposite says, or nil where neither is given.
+func either(cmd *cobra.Command, flag, opposite string) *bool {
+	if cmd.Flags().Changed(flag) {
+		given, _ := cmd.Flags().GetBool(flag)
+		return &given
+	}
+	if cmd.Flags().Changed(opposite) {
+		given, _ := cmd.Flags().GetBool(opposite)
+		return new(!given)
+	}
+	return nil
 }
 
 // exclusive refuses more than one of some flags.
@@ -163,10 +188,7 @@ func (t *tokenCommands) newShow() *cobra.Command {
 }
 
 func (t *tokenCommands) newUpdate() *cobra.Command {
-	var (
-		active, inactive, readOnly, readWrite bool
-		expiry                                expiryFlags
-	)
+	var expiry expiryFlags
 	cmd := &cobra.Command{
 		Use:               "update NAME",
 		Short:             "Change a token: what is not given stays, and so does its value",
@@ -179,12 +201,8 @@ func (t *tokenCommands) newUpdate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if active || inactive {
-				request.Active = new(active)
-			}
-			if readOnly || readWrite {
-				request.Write = new(readWrite)
-			}
+			request.Active = either(cmd, "active", "inactive")
+			request.Write = either(cmd, "read-write", "read-only")
 			if request == (tokenRequest{Name: args[0]}) {
 				return &usageError{errors.New("nothing is to be changed: give --active, --inactive, --read-only, --read-write, --expires-in, --expires-at or --never-expires")}
 			}
@@ -195,10 +213,10 @@ func (t *tokenCommands) newUpdate() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&active, "active", false, "turn it on")
-	f.BoolVar(&inactive, "inactive", false, "turn it off, at once; this also ends an old value")
-	f.BoolVar(&readOnly, "read-only", false, "it may not write")
-	f.BoolVar(&readWrite, "read-write", false, "it may write")
+	f.Bool("active", false, "turn it on")
+	f.Bool("inactive", false, "turn it off, at once; this also ends an old value")
+	f.Bool("read-only", false, "it may not write")
+	f.Bool("read-write", false, "it may write")
 	expiry.register(cmd)
 	f.BoolVar(&expiry.never, "never-expires", false, "remove the expiry")
 	return cmd
@@ -212,10 +230,13 @@ func (t *tokenCommands) newRotate() *cobra.Command {
 		Long: `Give a token another value and print it. With --grace the old value is good for
 that time too, up to 30 days and no longer than the token; tokend token show
 tells whether anybody still uses it. Another rotation ends the old value at once.`,
-		Example:           "  tokend token rotate backup --grace 1h > backup.token",
+		Example:           "  (umask 077; tokend token rotate backup --grace 1h > backup.token)",
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: t.completeOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if grace.Duration > kv.MaxGrace {
+				return &usageError{errors.New("--grace must be at most 30d")}
+			}
 			request := tokenRequest{Name: args[0], GraceMS: new(grace.Milliseconds())}
 			return t.one(cmd, http.MethodPost, rotatePath, nil, request, func(rotated token, now time.Time) error {
 				until := "is no longer good"
@@ -254,7 +275,7 @@ func (t *tokenCommands) newDelete() *cobra.Command {
 		ValidArgsFunction: t.completeMany,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return t.bulk(cmd, bulkRequest{Action: "delete", Names: args})
+				return t.bulk(cmd, bulkRequest{Action: "delete", Names: args}, nil)
 			}
 			return t.one(cmd, http.MethodDelete, tokenPath, nil, tokenRequest{Name: args[0]}, func(deleted token, _ time.Time) error {
 				say(cmd.ErrOrStderr(), "deleted %q\n", deleted.Name)

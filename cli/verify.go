@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -49,7 +51,7 @@ func (t *tokenCommands) verify(cmd *cobra.Command, c *client, need string) error
 	if err != nil {
 		return err
 	}
-	response, err := c.sendAs(cmd.Context(), text, http.MethodGet, verifyPath, url.Values{"need": {need}}, nil)
+	response, err := c.sendAs(cmd.Context(), text, jsonType, http.MethodGet, verifyPath, url.Values{"need": {need}}, nil)
 	if refused, ok := errors.AsType[*problem](err); ok && refused.Code == "invalid_token" && value.HasTypo() {
 		return &hintedError{err, "its checksum is wrong: it was mistyped or cut short"}
 	}
@@ -57,9 +59,9 @@ func (t *tokenCommands) verify(cmd *cobra.Command, c *client, need string) error
 		return err
 	}
 	defer func() { _ = response.Body.Close() }()
-	raw, err := io.ReadAll(response.Body)
+	raw, err := c.readAnswer(cmd.Context(), response)
 	if err != nil {
-		return c.unreachable(err)
+		return err
 	}
 	data, err := decodeData[token](c, raw)
 	if err != nil {
@@ -81,9 +83,8 @@ func readSecret(cmd *cobra.Command, prompt string) (string, error) {
 	in := cmd.InOrStdin()
 	if isTerminal(in) {
 		say(cmd.ErrOrStderr(), "%s", prompt)
-		secret, err := term.ReadPassword(int(in.(*os.File).Fd()))
-		say(cmd.ErrOrStderr(), "\n")
-		return string(secret), err
+		defer say(cmd.ErrOrStderr(), "\n")
+		return readUnseen(int(in.(*os.File).Fd()))
 	}
 	line, err := bufio.NewReader(io.LimitReader(in, 64<<10)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -91,3 +92,35 @@ func readSecret(cmd *cobra.Command, prompt string) (string, error) {
 	}
 	return strings.TrimRight(line, "\r\n"), nil
 }
+
+// readUnseen reads a line from a terminal that shows again what is typed whatever
+// ends the reading.
+func readUnseen(terminal int) (string, error) {
+	before, err := term.GetState(terminal)
+	if err != nil {
+		return "", err
+	}
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, ends...)
+	defer signal.Stop(interrupted)
+	type outcome struct {
+		secret []byte
+		err    error
+	}
+	read := make(chan outcome, 1)
+	go func() {
+		secret, err := term.ReadPassword(terminal)
+		read <- outcome{secret, err}
+	}()
+	select {
+	case <-interrupted:
+		return "", errors.Join(errInterrupted, term.Restore(terminal, before))
+	case o := <-read:
+		return string(o.secret), o.err
+	}
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// ends are the signals that end a command.
+var ends = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}
