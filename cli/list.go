@@ -87,7 +87,7 @@ func (t *tokenCommands) newList() *cobra.Command {
 
 func (t *tokenCommands) list(cmd *cobra.Command, c *client, query url.Values) (err error) {
 	out := bufio.NewWriter(cmd.OutOrStdout())
-	defer func() { err = errors.Join(err, out.Flush()) }()
+	defer func() { err = cmp.Or(err, out.Flush()) }()
 	if t.json {
 		for _, err := range c.list(cmd.Context(), query, out) {
 			if err != nil {
@@ -152,7 +152,7 @@ func (c *client) list(ctx context.Context, query url.Values, copied io.Writer) i
 		if err == nil || stopped {
 			return
 		}
-		if _, isCutOff := errors.AsType[*exitError](err); !isCutOff {
+		if isSenseless(err) {
 			err = c.senseless()
 		}
 		yield(token{}, err)
@@ -160,6 +160,13 @@ func (c *client) list(ctx context.Context, query url.Values, copied io.Writer) i
 }
 
 var errNoList = errors.New("not a list")
+
+// isSenseless tells what is no list from what cannot be read or copied.
+func isSenseless(err error) bool {
+	_, isNoJSON := errors.AsType[*jsontext.SyntacticError](err)
+	_, isOtherJSON := errors.AsType[*json.SemanticError](err)
+	return isNoJSON || isOtherJSON || errors.Is(err, errNoList) || errors.Is(err, io.EOF)
+}
 
 // decodeList reads {"data":[…]}, perhaps with the next page's beginning.
 func decodeList(d *jsontext.Decoder, yield func(token) bool) error {
