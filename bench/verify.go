@@ -51,8 +51,8 @@ func (b *bench) compareVerify(tokens int, length time.Duration) {
 	small, few := b.startLoaded("small", 1000)
 	defer small.stop()
 	b.compareLatency(length, bare, large, random, small, few)
-	b.compareFind(tokens, large, small)
 	b.compareRedis(slices, large, hot)
+	b.compareFind(tokens, large, small)
 }
 
 func times(ratio float64) string { return fmt.Sprintf("%.2f times", ratio) }

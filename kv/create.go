@@ -152,7 +152,7 @@ func (s *Store) refuse(tokens []New, changes []change, refusals []Refusal) error
 // conflicts are the new tokens whose names or values are taken, be it by one
 // before.
 func (v view) conflicts(tokens []New, changes []change) (refusals []Refusal, err error) {
-	names := make(map[string]*record, len(changes)) // that are made
+	names := map[string]*record{} // that are made; without a size, which would cost a single one
 	values := map[lookupHash]string{}
 	for i, c := range changes {
 		if c.after == nil {
