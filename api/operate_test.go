@@ -396,7 +396,8 @@ func TestImport_batches(t *testing.T) {
 			store.Reopen()
 		})
 		room.Store(1)
-		got := batches(t, s.ask("POST", "/_/token/import", strings.Join(lines[:500], "\n")+"\n"+`{"name":"x"}`))
+		whole := strings.Join(lines[:500], "\n")
+		got := batches(t, s.ask("POST", "/_/token/import", whole+"\n"+strings.ReplaceAll(whole, "t-", "u-")+"\n"+`{"name":"behind"}`))
 		room.Store(1 << 40)
 		if len(got) != 2 || got[0].Created != 500 || got[1].Created != 0 || got[1].Error == nil || got[1].Error.Code != "storage_full" {
 			t.Errorf("%+v", got)
