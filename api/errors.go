@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/valyala/fasthttp"
 
@@ -78,7 +80,11 @@ func invalidField(code, field, reason string) *problem {
 	if len(field) > longest {
 		field = strings.ToValidUTF8(field[:longest], "") + "…"
 	}
-	return &problem{status: 400, code: code, detail: cmp.Or(field, `""`) + " " + reason, field: cmp.Or(field, `""`)}
+	shown := cmp.Or(field, `""`)
+	if strings.IndexFunc(field, func(r rune) bool { return !unicode.IsPrint(r) }) >= 0 {
+		shown = strconv.Quote(field) // details are shown to people
+	}
+	return &problem{status: 400, code: code, detail: shown + " " + reason, field: cmp.Or(field, `""`)}
 }
 
 func invalidBody(field, reason string) *problem  { return invalidField("invalid_body", field, reason) }

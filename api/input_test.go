@@ -80,6 +80,7 @@ func TestBodies(t *testing.T) {
 			`{"name":"x","expiration_date":"5"}`: "expiration_date must be a whole number of milliseconds",
 			`{"name":"x","expiration_date":1.5}`: "expiration_date must be a whole number of milliseconds",
 			`{"":1}`:                             `"" is not a field here`,
+			`{"na\u0007me":1}`:                   `"na\ame" is not a field here`,
 			`{"` + longString(60_000) + `":1}`:   longString(128) + "… is not a field here",
 		} {
 			if p := s.ask("POST", "/_/token", body).problem(t); p.Detail != want {

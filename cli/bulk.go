@@ -118,6 +118,11 @@ func readNames(cmd *cobra.Command) (names []string, err error) {
 // bulk carries out a request, in steps where it is too large for one. The filters
 // are those of the request.
 func (t *tokenCommands) bulk(cmd *cobra.Command, request bulkRequest, filters url.Values) error {
+	for _, name := range request.Names {
+		if err := kv.CheckName(name); err != nil {
+			return fmt.Errorf("%q: %w", name, err)
+		}
+	}
 	c, err := t.server.connect()
 	if err != nil {
 		return err
@@ -144,11 +149,13 @@ func (t *tokenCommands) bulkInSteps(cmd *cobra.Command, c *client, request bulkR
 	for step := range slices.Chunk(names, maxBulk) {
 		request.Names = step
 		done, _, err := ask[bulkAnswer](cmd.Context(), c, http.MethodPost, bulkPath, nil, request)
+		if err != nil && total.Matched > 0 && !request.DryRun {
+			err = fmt.Errorf("%s of %s are done, the others are not: %w", humanize.Comma(int64(total.Matched)), tokens(len(names)), err)
+			raw, encodeErr := encodeData(total)
+			return errors.Join(err, encodeErr, t.printBulk(cmd, request, total, raw))
+		}
 		if err != nil {
-			if total.Matched == 0 {
-				return err
-			}
-			return &hintedError{fmt.Errorf("%d of %d tokens are done: %w", total.Matched, len(names), err), "the same command again does the rest"}
+			return err
 		}
 		total.Matched += done[0].Matched
 		total.Changed += done[0].Changed
@@ -171,7 +178,7 @@ func (t *tokenCommands) printBulk(cmd *cobra.Command, request bulkRequest, done 
 	} else {
 		say(cmd.ErrOrStderr(), "%sd %s", request.Action, tokens(done.Changed))
 		if others := done.Matched - done.Changed; others > 0 {
-			say(cmd.ErrOrStderr(), "; %d more %s so already", others, were(others))
+			say(cmd.ErrOrStderr(), "; %s more %s so already", humanize.Comma(int64(others)), were(others))
 		}
 		say(cmd.ErrOrStderr(), "\n")
 	}

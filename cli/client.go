@@ -83,7 +83,7 @@ func (c *patientConn) Read(p []byte) (int, error) {
 }
 
 func (c *patientConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil { // also of a read that waits since the last answer
 		return 0, err
 	}
 	return c.Conn.Write(p)
@@ -166,7 +166,7 @@ func (c *client) unreachable(ctx context.Context, err error) error {
 	if operation, ok := errors.AsType[*net.OpError](err); ok && operation.Op == "dial" {
 		err = cause(operation.Err)
 	} else {
-		hint = "a change may have been made nevertheless; the list shows it"
+		hint = "if something was to be changed, it may have been; the list shows it"
 	}
 	return &exitError{&hintedError{fmt.Errorf("no server answers at %s: %w", c.address, err), hint}, exitUnreachable}
 }
@@ -262,7 +262,8 @@ func (c *client) senseless() error {
 	}, exitUnreachable}
 }
 
-// isPlain reports whether a text does nothing to a terminal.
+// isPlain reports whether a text has nothing that a terminal acts upon, and is
+// one line: what holds for names.
 func isPlain(text string) bool {
-	return strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) && !unicode.IsSpace(r) || r < ' ' || r == 0x85 }) < 0
+	return strings.IndexFunc(text, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }) < 0
 }

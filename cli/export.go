@@ -99,6 +99,9 @@ func exportTo(cmd *cobra.Command, c *client, path, passphrase string) error {
 func replaceable(path string) (string, error) {
 	resolved, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(path); err == nil {
+			return "", fmt.Errorf("%q leads nowhere", path)
+		}
 		return path, nil
 	}
 	if err != nil {

@@ -143,14 +143,17 @@ func (c *client) list(ctx context.Context, query url.Values, copied io.Writer) i
 			return
 		}
 		defer func() { _ = response.Body.Close() }()
-		d := jsontext.NewDecoder(io.TeeReader(&answerReader{c, response.Body}, copied))
+		d := jsontext.NewDecoder(&answerReader{c, response.Body})
 		stopped := false
-		err = decodeList(d, func(t token) bool {
+		err = decodeList(d, copied, func(t token) bool {
 			stopped = !yield(t, nil)
 			return !stopped
 		})
 		if err == nil || stopped {
 			return
+		}
+		if cutOff, ok := errors.AsType[*exitError](err); ok {
+			err = cutOff // without the decoder's words
 		}
 		if isSenseless(err) {
 			err = c.senseless()
@@ -168,8 +171,9 @@ func isSenseless(err error) bool {
 	return isNoJSON || isOtherJSON || errors.Is(err, errNoList) || errors.Is(err, io.EOF)
 }
 
-// decodeList reads {"data":[…]}, perhaps with the next page's beginning.
-func decodeList(d *jsontext.Decoder, yield func(token) bool) error {
+// decodeList reads {"data":[…]}, perhaps with the next page's beginning. It copies
+// the tokens, none before it was looked at.
+func decodeList(d *jsontext.Decoder, copied io.Writer, yield func(token) bool) error {
 	expect := func(want jsontext.Kind, text string) error {
 		got, err := d.ReadToken()
 		if err == nil && (got.Kind() != want || text != "" && got.String() != text) {
@@ -180,14 +184,23 @@ func decodeList(d *jsontext.Decoder, yield func(token) bool) error {
 	if err := cmp.Or(expect(jsontext.KindBeginObject, ""), expect(jsontext.KindString, "data"), expect(jsontext.KindBeginArray, "")); err != nil {
 		return err
 	}
+	between := `{"data":[`
 	for d.PeekKind() == jsontext.KindBeginObject {
-		var next token
-		if err := json.UnmarshalDecode(d, &next); err != nil {
+		raw, err := d.ReadValue()
+		if err != nil {
 			return err
 		}
-		if !next.makesSense() || next.Status == "" {
+		var next token
+		if err := json.Unmarshal(raw, &next); err != nil {
+			return err
+		}
+		if !next.makesSense() || next.Status == "" || !isPlain(string(raw)) {
 			return errNoList
 		}
+		if _, err := fmt.Fprintf(copied, "%s%s", between, raw); err != nil {
+			return err
+		}
+		between = ","
 		if !yield(next) {
 			return nil
 		}
@@ -207,7 +220,11 @@ func decodeList(d *jsontext.Decoder, yield func(token) bool) error {
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 		return cmp.Or(err, errNoList)
 	}
-	return nil
+	if between == "," {
+		between = ""
+	}
+	_, err := fmt.Fprintf(copied, "%s]}\n", between)
+	return err
 }
 
 // names are the first names with a prefix. There may be more.

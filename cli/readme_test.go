@@ -48,7 +48,7 @@ func TestReadme(t *testing.T) {
 		got.WriteString(line)
 		shell := exec.Command("sh", "-c", strings.NewReplacer("curl ", "curl -s --unix-socket tokend.sock ", "./tokend", "tokend").Replace(command))
 		shell.Dir = dir
-		shell.Env = append(os.Environ(), "TOKEND_ADDR=unix:tokend.sock")
+		shell.Env = append(os.Environ(), "TOKEND_ADDR=unix:tokend.sock", "TOKEND_ADMIN_TOKEN_FILE=")
 		out, err := shell.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s%v\n%s", command, err, out)

@@ -62,6 +62,9 @@ type tokenRequest struct {
 // one asks about one token and prints the answer as it came, where that is
 // wanted. Otherwise show does.
 func (t *tokenCommands) one(cmd *cobra.Command, method, path string, query url.Values, body any, show func(token, time.Time) error) error {
+	if err := kv.CheckName(nameOf(query, body)); err != nil {
+		return err
+	}
 	c, err := t.server.connect()
 	if err != nil {
 		return err
