@@ -43,7 +43,7 @@ was interrupted can be run again.`,
 				return err
 			}
 			defer closeFile()
-			im := newImporter(cmd, c, size)
+			im := newImporter(cmd, c, size, asJSON)
 			lines, err := plainLines(cmd, io.TeeReader(in, im), passphraseFile)
 			if err != nil {
 				return err
@@ -90,21 +90,14 @@ func plainLines(cmd *cobra.Command, in io.Reader, passphraseFile string) (*bufio
 	return bufio.NewReaderSize(decrypted, maxLine), nil
 }
 
-// report tells what became of each line. It is an error where one was not taken.
+// report sums up what became of the lines. It is an error where one was not taken.
 func (im *importer) report(cmd *cobra.Command, asJSON bool, failure error) error {
-	for _, r := range im.Refused {
-		name := ""
-		if r.Name != "" {
-			name = fmt.Sprintf(" (%q)", r.Name)
-		}
-		say(im.talk, "line %d%s: %s\n", r.Line, name, r.Detail)
-	}
 	say(im.talk, "imported %s of %s", humanize.Comma(int64(im.Created)), tokens(im.Lines))
 	if im.AlreadyThere > 0 {
 		say(im.talk, "; %s %s there already", humanize.Comma(int64(im.AlreadyThere)), were(im.AlreadyThere))
 	}
-	if len(im.Refused) > 0 {
-		say(im.talk, "; %s %s not taken", humanize.Comma(int64(len(im.Refused))), were(len(im.Refused)))
+	if im.refused > 0 {
+		say(im.talk, "; %s %s not taken", humanize.Comma(int64(im.refused)), were(im.refused))
 	}
 	say(im.talk, "\n")
 	var err error
@@ -122,10 +115,10 @@ func (im *importer) report(cmd *cobra.Command, asJSON bool, failure error) error
 		return &hintedError{errors.New("the import is not complete"), "the same command again does the rest: what was taken is found to be there already"}
 	case failure != nil:
 		return errors.New("the import is not complete")
-	case len(im.Refused) == 1:
+	case im.refused == 1:
 		return errors.New("1 line was not taken")
-	case len(im.Refused) > 1:
-		return fmt.Errorf("%s lines were not taken", humanize.Comma(int64(len(im.Refused))))
+	case im.refused > 1:
+		return fmt.Errorf("%s lines were not taken", humanize.Comma(int64(im.refused)))
 	}
 	return nil
 }

@@ -29,6 +29,9 @@ type importer struct {
 	bar    *progressbar.ProgressBar
 	talk   io.Writer
 	said   time.Time // when progress was, without a bar
+
+	refused int  // lines
+	listed  bool // in the account too
 }
 
 // account is what became of a file.
@@ -71,8 +74,8 @@ func (b *batch) makesSense() bool {
 	return lines > 0 && b.Created == lines
 }
 
-func newImporter(cmd *cobra.Command, c *client, size int64) *importer {
-	im := &importer{client: c, talk: cmd.ErrOrStderr(), said: time.Now()}
+func newImporter(cmd *cobra.Command, c *client, size int64, listed bool) *importer {
+	im := &importer{client: c, talk: cmd.ErrOrStderr(), said: time.Now(), listed: listed}
 	if isTerminal(im.talk) {
 		im.bar = progressbar.NewOptions64(size,
 			progressbar.OptionSetWriter(im.talk), progressbar.OptionSetDescription("importing"),
@@ -137,7 +140,7 @@ func (im *importer) readLine(in *bufio.Reader, number int) ([]byte, error) {
 		return bytes.Clone(bytes.TrimSpace(line)), err
 	}
 	im.Lines++
-	im.Refused = append(im.Refused, refusal{Line: number, Code: "invalid_body", Detail: fmt.Sprintf("the line has more than %d KiB", maxLine>>10)})
+	im.refuse(refusal{Line: number, Code: "invalid_body", Detail: fmt.Sprintf("the line has more than %d KiB", maxLine>>10)})
 	for errors.Is(err, bufio.ErrBufferFull) {
 		_, err = in.ReadSlice('\n')
 	}
@@ -187,9 +190,25 @@ func (im *importer) sort(p *piece, b batch, again *piece) {
 			im.AlreadyThere++
 		default:
 			r.Line = number
-			im.Refused = append(im.Refused, r)
+			im.refuse(r)
 		}
 	}
+}
+
+// refuse tells of a line that is not taken.
+func (im *importer) refuse(r refusal) {
+	im.refused++
+	if im.listed {
+		im.Refused = append(im.Refused, r)
+	}
+	if im.bar != nil {
+		_ = im.bar.Clear()
+	}
+	name := ""
+	if r.Name != "" {
+		name = fmt.Sprintf(" (%q)", r.Name)
+	}
+	say(im.talk, "line %d%s: %s\n", r.Line, name, r.Detail)
 }
 
 // post sends a piece once.
