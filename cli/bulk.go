@@ -16,9 +16,6 @@ import (
 	"tokend/kv"
 )
 
-// maxBulk is how many tokens the server changes in one commit.
-const maxBulk = 1000
-
 type bulkRequest struct {
 	Action string      `json:"action"`
 	Names  []string    `json:"names,omitempty"`
@@ -127,7 +124,7 @@ func (t *tokenCommands) bulk(cmd *cobra.Command, request bulkRequest, filters ur
 	if err != nil {
 		return err
 	}
-	if len(request.Names) <= maxBulk {
+	if len(request.Names) <= kv.MaxBulk {
 		done, raw, err := ask[bulkAnswer](cmd.Context(), c, http.MethodPost, bulkPath, nil, request)
 		if err == nil {
 			return t.printBulk(cmd, request, done[0], raw)
@@ -146,7 +143,7 @@ func (t *tokenCommands) bulk(cmd *cobra.Command, request bulkRequest, filters ur
 
 func (t *tokenCommands) bulkInSteps(cmd *cobra.Command, c *client, request bulkRequest, names []string) error {
 	total := bulkAnswer{}
-	for step := range slices.Chunk(names, maxBulk) {
+	for step := range slices.Chunk(names, kv.MaxBulk) {
 		request.Names = step
 		done, _, err := ask[bulkAnswer](cmd.Context(), c, http.MethodPost, bulkPath, nil, request)
 		if err != nil && total.Matched > 0 && !request.DryRun {
@@ -206,19 +203,4 @@ func (t *tokenCommands) completeBulk(cmd *cobra.Command, args []string, begun st
 		return bulkActions, cobra.ShellCompDirectiveNoFileComp
 	}
 	return t.server.completeNames(cmd, args, begun)
-}
-
-func were(n int) string {
-	if n == 1 {
-		return "was"
-	}
-	return "were"
-}
-
-// tokens is a number of tokens, with the thousands apart.
-func tokens(n int) string {
-	if n == 1 {
-		return "1 token"
-	}
-	return humanize.Comma(int64(n)) + " tokens"
 }

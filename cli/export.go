@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +17,6 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
-
-	"tokend/config"
 )
 
 func newExport() *cobra.Command {
@@ -65,7 +62,7 @@ reads both.`,
 
 // exportTo writes a file whole or not at all.
 func exportTo(cmd *cobra.Command, c *client, path, passphrase string) error {
-	ctx, stop := signal.NotifyContext(cmd.Context(), ends...)
+	ctx, stop := signal.NotifyContext(cmd.Context(), interrupts...)
 	defer stop()
 	if path == "-" {
 		_, err := c.export(ctx, cmd.OutOrStdout(), passphrase)
@@ -170,58 +167,4 @@ func (c *client) copyLines(to io.Writer, from io.Reader) (count int, err error) 
 func isToken(line []byte) bool {
 	var t token
 	return json.Unmarshal(line, &t) == nil && t.makesSense() && t.Status != ""
-}
-
-// newPassphrase asks for a passphrase twice, or reads it from a file.
-func newPassphrase(cmd *cobra.Command, file string) (string, error) {
-	passphrase, err := readPassphrase(cmd, file)
-	if err == nil && file == "" {
-		var again string
-		if again, err = readSecret(cmd, "once more: "); err == nil && again != passphrase {
-			err = errors.New("the passphrases differ")
-		}
-	}
-	return passphrase, err
-}
-
-// readPassphrase asks for a passphrase, or reads it from a file.
-func readPassphrase(cmd *cobra.Command, file string) (passphrase string, err error) {
-	switch {
-	case file != "":
-		content, err := config.ReadSecret(file)
-		if err != nil {
-			return "", fmt.Errorf("passphrase: %w", err)
-		}
-		line, _, _ := bytes.Cut(content, []byte{'\n'})
-		passphrase = string(bytes.TrimSuffix(line, []byte{'\r'}))
-	case isTerminal(cmd.InOrStdin()):
-		if passphrase, err = readSecret(cmd, "passphrase: "); err != nil {
-			return "", err
-		}
-	default:
-		return "", &usageError{errors.New("there is no terminal to ask for the passphrase; give --passphrase-file")}
-	}
-	if passphrase == "" {
-		return "", errors.New("the passphrase is empty")
-	}
-	return passphrase, nil
-}
-
-// open opens a file to be read, or standard input for -.
-func open(cmd *cobra.Command, path string) (io.Reader, int64, func(), error) {
-	if path == "-" {
-		return cmd.InOrStdin(), -1, func() {}, nil
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, 0, nil, err
-	}
-	info, err := file.Stat()
-	if err == nil && info.IsDir() {
-		err = fmt.Errorf("%q is a folder", path)
-	}
-	if err != nil {
-		return nil, 0, nil, errors.Join(err, file.Close())
-	}
-	return file, info.Size(), func() { _ = file.Close() }, nil
 }

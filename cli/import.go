@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"filippo.io/age"
 	"github.com/dustin/go-humanize"
@@ -38,7 +39,7 @@ was interrupted can be run again.`,
 			if err != nil {
 				return err
 			}
-			in, size, closeFile, err := open(cmd, args[0])
+			in, size, closeFile, err := openInput(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -121,4 +122,23 @@ func (im *importer) report(cmd *cobra.Command, asJSON bool, failure error) error
 		return fmt.Errorf("%s lines were not taken", humanize.Comma(int64(im.refused)))
 	}
 	return nil
+}
+
+// openInput opens a file to be read, or standard input for -.
+func openInput(cmd *cobra.Command, path string) (io.Reader, int64, func(), error) {
+	if path == "-" {
+		return cmd.InOrStdin(), -1, func() {}, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%q is a folder", path)
+	}
+	if err != nil {
+		return nil, 0, nil, errors.Join(err, file.Close())
+	}
+	return file, info.Size(), func() { _ = file.Close() }, nil
 }

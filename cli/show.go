@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"golang.org/x/term"
 
 	"tokend/kv"
@@ -156,4 +157,19 @@ func isTerminal(stream any) bool {
 // showsColours reports whether a stream should have them (no-color.org).
 func showsColours(stream any) bool {
 	return isTerminal(stream) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+func were(n int) string {
+	if n == 1 {
+		return "was"
+	}
+	return "were"
+}
+
+// tokens is a number of tokens, with the thousands apart.
+func tokens(n int) string {
+	if n == 1 {
+		return "1 token"
+	}
+	return humanize.Comma(int64(n)) + " tokens"
 }

@@ -275,7 +275,7 @@ func (t *tokenCommands) newDelete() *cobra.Command {
 		Short:             "Delete tokens: their values stop working at once",
 		Long:              "Delete tokens: their values stop working at once and their names are free again.\nOf several names, all are deleted or none.",
 		Args:              args(cobra.MinimumNArgs(1)),
-		ValidArgsFunction: t.completeMany,
+		ValidArgsFunction: t.server.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return t.bulk(cmd, bulkRequest{Action: "delete", Names: args}, nil)
@@ -292,9 +292,5 @@ func (t *tokenCommands) completeOne(cmd *cobra.Command, args []string, begun str
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return t.server.completeNames(cmd, args, begun)
-}
-
-func (t *tokenCommands) completeMany(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 	return t.server.completeNames(cmd, args, begun)
 }

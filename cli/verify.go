@@ -1,19 +1,12 @@
 package cli
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"os/signal"
-	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"tokend/kv"
 )
@@ -76,51 +69,3 @@ func (t *tokenCommands) verify(cmd *cobra.Command, c *client, need string) error
 	}
 	return printLine(cmd, fmt.Sprintf("%s: %s", data[0].Name, data[0].rights()))
 }
-
-// readSecret reads a line from standard input, from a terminal without showing
-// it.
-func readSecret(cmd *cobra.Command, prompt string) (string, error) {
-	in := cmd.InOrStdin()
-	if isTerminal(in) {
-		say(cmd.ErrOrStderr(), "%s", prompt)
-		defer say(cmd.ErrOrStderr(), "\n")
-		return readUnseen(int(in.(*os.File).Fd()))
-	}
-	line, err := bufio.NewReader(io.LimitReader(in, 64<<10)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	return strings.TrimRight(line, "\r\n"), nil
-}
-
-// readUnseen reads a line from a terminal that shows again what is typed whatever
-// ends the reading.
-func readUnseen(terminal int) (string, error) {
-	before, err := term.GetState(terminal)
-	if err != nil {
-		return "", err
-	}
-	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, ends...)
-	defer signal.Stop(interrupted)
-	type outcome struct {
-		secret []byte
-		err    error
-	}
-	read := make(chan outcome, 1)
-	go func() {
-		secret, err := term.ReadPassword(terminal)
-		read <- outcome{secret, err}
-	}()
-	select {
-	case <-interrupted:
-		return "", errors.Join(errInterrupted, term.Restore(terminal, before))
-	case o := <-read:
-		return string(o.secret), o.err
-	}
-}
-
-var errInterrupted = errors.New("interrupted")
-
-// ends are the signals that end a command.
-var ends = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}
