@@ -87,7 +87,7 @@ var space, bearerName, basicName = []byte{' '}, []byte("Bearer"), []byte("Basic"
 // time nor the order of admins tells anything of a token.
 func (s *Server) findAdmin(credential []byte) (found Admin, ok bool) {
 	hash := sha256.Sum256(credential)
-	for _, admin := range s.Admins {
+	for _, admin := range s.settings.Load().Admins {
 		if subtle.ConstantTimeCompare(hash[:], admin.SHA256[:]) == 1 {
 			found, ok = admin, true
 		}

@@ -76,14 +76,14 @@ func (c *connection) limitRead() error {
 			// others have their turn, the client's next request may come.
 			runtime.Gosched()
 		}
-		idle := c.connections.timeouts.Idle
+		idle := c.connections.timeouts().Idle
 		ends := c.wrote.Add(idle)
 		if later := ends.Sub(c.readEnds); later < 0 || later > idle/16 {
 			return c.setReadEnd(ends)
 		}
 	case restOfHeaders:
 		c.awaits = restOfRequest
-		return c.setReadEnd(time.Now().Add(c.connections.timeouts.Header))
+		return c.setReadEnd(time.Now().Add(c.connections.timeouts().Header))
 	case firstRequest, restOfRequest:
 	}
 	return nil
@@ -106,7 +106,7 @@ func (c *connection) Write(p []byte) (int, error) {
 	if c.wrote, c.answered = c.answered, (time.Time{}); c.wrote.IsZero() {
 		c.wrote = time.Now()
 	}
-	timeout := c.connections.timeouts.Write
+	timeout := c.connections.timeouts().Write
 	if c.writeEnds.Sub(c.wrote) < timeout {
 		c.writeEnds = c.wrote.Add(timeout + timeout/16)
 		if err := c.SetWriteDeadline(c.writeEnds); err != nil {

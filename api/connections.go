@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,8 +17,7 @@ import (
 // connections knows every open connection of all listeners, to limit their
 // number and to close them.
 type connections struct {
-	max       int
-	timeouts  Timeouts
+	settings  *atomic.Pointer[Settings]
 	metrics   *metrics.Metrics
 	log       *slog.Logger
 	lingering chan struct{}
@@ -26,6 +26,8 @@ type connections struct {
 	open     map[*connection]struct{}
 	stopping bool
 }
+
+func (cs *connections) timeouts() *Timeouts { return &cs.settings.Load().Timeouts }
 
 func (cs *connections) listen(l net.Listener) net.Listener { return &listener{l, cs} }
 
@@ -97,7 +99,7 @@ const tooManyConnections = "HTTP/1.1 503 Service Unavailable\r\n" +
 func (cs *connections) add(accepted net.Conn) (c *connection, stopping bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if cs.stopping || len(cs.open) >= cs.max {
+	if cs.stopping || len(cs.open) >= cs.settings.Load().MaxConnections {
 		return nil, cs.stopping
 	}
 	if tcp, ok := accepted.(*net.TCPConn); ok {
@@ -106,7 +108,7 @@ func (cs *connections) add(accepted net.Conn) (c *connection, stopping bool) {
 		_ = tcp.SetWriteBuffer(sendBuffer)
 	}
 	c = &connection{Conn: accepted, connections: cs}
-	_ = c.setReadEnd(time.Now().Add(cs.timeouts.Header))
+	_ = c.setReadEnd(time.Now().Add(cs.timeouts().Header))
 	if cs.open == nil {
 		cs.open = map[*connection]struct{}{}
 	}

@@ -51,7 +51,9 @@ type server struct {
 	log     *logBuffer
 	address string
 	client  *http.Client
-	free    atomic.Uint64 // bytes on the disk
+
+	settings api.Settings  // as it was made
+	free     atomic.Uint64 // bytes on the disk
 }
 
 // newServer starts a server. Each adjustment may change its store, its
@@ -73,21 +75,26 @@ func newServer(t testing.TB, adjust ...any) *server {
 		Store:   s.store.Store,
 		Metrics: metrics.New(metrics.Build{}, func() bool { return true }),
 		Build:   metrics.Build{Version: "1.2.3", Revision: "abc", Go: "go1"},
+		Log:     slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Now:     s.store.Clock.Now,
+	}
+	s.settings = api.Settings{
 		Admins: []api.Admin{
 			{Name: "admin", SHA256: sha256.Sum256([]byte(adminToken)), Write: true},
 			{Name: "reader", SHA256: sha256.Sum256([]byte(readerToken))},
 		},
 		Timeouts:       api.Timeouts{Header: 5 * time.Second, Body: 5 * time.Second, Write: 5 * time.Second, Idle: time.Minute},
 		MaxConnections: 1000,
-		Log:            slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Now:            s.store.Clock.Now,
 	}
 	for _, a := range adjust {
 		if f, ok := a.(func(*api.Config)); ok {
 			f(&c)
 		}
+		if f, ok := a.(func(*api.Settings)); ok {
+			f(&s.settings)
+		}
 	}
-	s.Server = api.New(c)
+	s.Server = api.New(c, s.settings)
 	for _, a := range adjust {
 		if f, ok := a.(func(*api.Server)); ok {
 			f(s.Server)

@@ -22,7 +22,7 @@ func (s *Server) servesHost(ctx *fasthttp.RequestCtx) bool {
 		return true
 	}
 	isHost := func(allowed string) bool { return strings.EqualFold(host, allowed) }
-	return isHost("localhost") || slices.ContainsFunc(s.AllowedHosts, isHost)
+	return isHost("localhost") || slices.ContainsFunc(s.settings.Load().AllowedHosts, isHost)
 }
 
 // hostName is a Host header without port and brackets.

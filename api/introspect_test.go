@@ -93,7 +93,7 @@ func TestIntrospect(t *testing.T) {
 
 func TestIntrospect_callers(t *testing.T) {
 	const odd = "odd admin: +%2B/=é&token; 0123456789abcdef"
-	s := newServer(t, func(c *api.Config) {
+	s := newServer(t, func(c *api.Settings) {
 		c.Admins = append(c.Admins, api.Admin{Name: "odd", SHA256: sha256.Sum256([]byte(odd))})
 	})
 	values := issued(t, s)

@@ -56,7 +56,7 @@ func TestFullDisk(t *testing.T) {
 
 // On loopback, pages without a token answer only a Host that means this machine.
 func TestHostRule(t *testing.T) {
-	s := newServer(t, func(c *api.Config) { c.AllowedHosts = []string{"monitor.example"} })
+	s := newServer(t, func(c *api.Settings) { c.AllowedHosts = []string{"monitor.example"} })
 	for _, c := range []struct {
 		host string
 		ok   bool

@@ -117,7 +117,7 @@ func TestTimeouts(t *testing.T) {
 			"POST /_/auth/read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc", "HTTP/1.1 401 "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newServer(t, func(config *api.Config) {
+			s := newServer(t, func(config *api.Settings) {
 				config.Timeouts = all
 				c.shorten(&config.Timeouts)
 			})
@@ -137,7 +137,7 @@ func TestTimeouts(t *testing.T) {
 func TestTimeouts_laterRequests(t *testing.T) {
 	const short, long = 300 * time.Millisecond, time.Minute
 	const whole = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-	s := newServer(t, func(c *api.Config) {
+	s := newServer(t, func(c *api.Settings) {
 		c.Timeouts = api.Timeouts{Header: short, Body: long, Write: long, Idle: long}
 	})
 	for name, rest := range map[string]string{"sent with the one before": "", "sent after it": "G"} {
@@ -190,7 +190,7 @@ func expectAnswer(t *testing.T, r *bufio.Reader, status int) {
 // The time-out for writing is for progress, not for the whole answer.
 func TestSlowReaders(t *testing.T) {
 	const patience, tokens = 300 * time.Millisecond, 10_000
-	s := newServer(t, func(c *api.Config) { c.Timeouts.Write = patience }, func(store *kvtest.Store) {
+	s := newServer(t, func(c *api.Settings) { c.Timeouts.Write = patience }, func(store *kvtest.Store) {
 		var wg sync.WaitGroup
 		for client := range 50 {
 			wg.Go(func() {
@@ -291,7 +291,7 @@ func TestOutOfFileDescriptors(t *testing.T) {
 }
 
 func TestConnectionLimit(t *testing.T) {
-	s := newServer(t, func(c *api.Config) { c.MaxConnections = 2 })
+	s := newServer(t, func(c *api.Settings) { c.MaxConnections = 2 })
 	var held []net.Conn
 	for range 2 {
 		c, err := net.Dial("tcp", s.address)

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fasthttp/router"
@@ -28,17 +29,22 @@ const (
 	maxBodyBytes   = 64 << 10
 )
 
-// Config is what a server needs. All of it is required but AllowedHosts.
+// Config is what a server needs, and needs as long as it lives.
 type Config struct {
-	Store          *kv.Store
-	Metrics        *metrics.Metrics
-	Build          metrics.Build
+	Store   *kv.Store
+	Metrics *metrics.Metrics
+	Build   metrics.Build
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// Settings are what may change while a server serves. A request or connection
+// that has begun may see the old or the new ones, each of them whole.
+type Settings struct {
 	Admins         []Admin
 	AllowedHosts   []string // beside localhost and IP addresses, for the pages that need no token
 	Timeouts       Timeouts
-	MaxConnections int
-	Log            *slog.Logger
-	Now            func() time.Time
+	MaxConnections int // at most 1<<20
 }
 
 // Timeouts bound how long a client may take.
@@ -52,6 +58,7 @@ type Timeouts struct {
 // Server answers requests. New makes one.
 type Server struct {
 	Config
+	settings    *atomic.Pointer[Settings]
 	router      *router.Router
 	http        *fasthttp.Server
 	connections connections
@@ -64,15 +71,14 @@ type Server struct {
 }
 
 // New makes a server that is not serving yet.
-func New(c Config) *Server {
-	s := &Server{Config: c}
+func New(c Config, settings Settings) *Server {
+	s := &Server{Config: c, settings: &atomic.Pointer[Settings]{}}
+	s.Apply(settings)
 	s.connections = connections{
-		max:      c.MaxConnections,
-		timeouts: c.Timeouts,
-		metrics:  c.Metrics,
-		log:      c.Log,
-
-		lingering: make(chan struct{}, maxLingering(c.MaxConnections)),
+		settings:  s.settings,
+		metrics:   c.Metrics,
+		log:       c.Log,
+		lingering: make(chan struct{}, maxLingering(settings.MaxConnections)),
 	}
 	s.scraper = fasthttpadaptor.NewFastHTTPHandler(c.Metrics.Handler())
 	s.broken = c.Metrics.Route(otherMethod, "(malformed)")
@@ -92,7 +98,7 @@ func New(c Config) *Server {
 				c.enter(state)
 			}
 		},
-		Concurrency:    c.MaxConnections + 1,
+		Concurrency:    1<<20 + 1,
 		ReadBufferSize: maxHeaderBytes, // also the limit
 
 		// The adapter reads bodies, once it knows who asks for what. Before it
@@ -108,6 +114,9 @@ func New(c Config) *Server {
 	}
 	return s
 }
+
+// Apply makes settings those in force.
+func (s *Server) Apply(settings Settings) { s.settings.Store(&settings) }
 
 type discard struct{}
 
@@ -164,7 +173,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // headerReceived starts the clock for a request's body.
 func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	if h.ContentLength() > 0 || h.ContentLength() == chunked {
-		return fasthttp.RequestConfig{ReadTimeout: s.Timeouts.Body}
+		return fasthttp.RequestConfig{ReadTimeout: s.settings.Load().Timeouts.Body}
 	}
 	return fasthttp.RequestConfig{}
 }

@@ -130,9 +130,17 @@ func serve(ctx context.Context, c config.Config, stderr io.Writer) (err error) {
 func newServer(c config.Config, store *kv.Store, admins []api.Admin, log *slog.Logger) *api.Server {
 	b := build()
 	return api.New(api.Config{
-		Store:        store,
-		Metrics:      metrics.New(b, func() bool { return store.Writable() == nil }),
-		Build:        b,
+		Store:   store,
+		Metrics: metrics.New(b, func() bool { return store.Writable() == nil }),
+		Build:   b,
+		Log:     log,
+		Now:     time.Now,
+	}, settings(c, admins, log))
+}
+
+// settings are what a server may take up while it serves.
+func settings(c config.Config, admins []api.Admin, log *slog.Logger) api.Settings {
+	return api.Settings{
 		Admins:       admins,
 		AllowedHosts: c.AllowedHosts,
 		Timeouts: api.Timeouts{
@@ -142,9 +150,7 @@ func newServer(c config.Config, store *kv.Store, admins []api.Admin, log *slog.L
 			Idle:   c.Timeouts.Idle.Duration,
 		},
 		MaxConnections: connectionLimit(c.Limits.MaxConnections, log),
-		Log:            log,
-		Now:            time.Now,
-	})
+	}
 }
 
 // run serves until SIGTERM, SIGINT, SIGHUP or a listener's failure, and then
