@@ -22,9 +22,8 @@ type connections struct {
 	log       *slog.Logger
 	lingering chan struct{}
 
-	mu       sync.Mutex
-	open     map[*connection]struct{}
-	stopping bool
+	mu   sync.Mutex
+	open map[*connection]struct{}
 }
 
 func (cs *connections) timeouts() *Timeouts { return &cs.settings.Load().Timeouts }
@@ -52,15 +51,10 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		wait = 0
-		c, stopping := l.connections.add(accepted)
-		switch {
-		case c != nil:
+		if c := l.connections.add(accepted); c != nil {
 			return c, nil
-		case stopping: // the listener's end comes next
-			_ = accepted.Close()
-		default:
-			l.connections.refuse(accepted)
 		}
+		l.connections.refuse(accepted)
 	}
 }
 
@@ -95,26 +89,26 @@ const tooManyConnections = "HTTP/1.1 503 Service Unavailable\r\n" +
 	"Content-Type: application/problem+json\r\nContent-Length: 118\r\n\r\n" +
 	`{"type":"about:blank","title":"Service Unavailable","status":503,"code":"overloaded","detail":"too many connections"}` + "\n"
 
-// add takes a connection in, unless there are too many or the server stops.
-func (cs *connections) add(accepted net.Conn) (c *connection, stopping bool) {
+// add takes a connection in, unless there are too many.
+func (cs *connections) add(accepted net.Conn) *connection {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if cs.stopping || len(cs.open) >= cs.settings.Load().MaxConnections {
-		return nil, cs.stopping
+	if len(cs.open) >= cs.settings.Load().MaxConnections {
+		return nil
 	}
 	if tcp, ok := accepted.(*net.TCPConn); ok {
 		// A write then waits for tens of kilobytes to be read, not for megabytes,
 		// and its deadline means that the client does not read.
 		_ = tcp.SetWriteBuffer(sendBuffer)
 	}
-	c = &connection{Conn: accepted, connections: cs}
+	c := &connection{Conn: accepted, connections: cs}
 	_ = c.setReadEnd(time.Now().Add(cs.timeouts().Header))
 	if cs.open == nil {
 		cs.open = map[*connection]struct{}{}
 	}
 	cs.open[c] = struct{}{}
 	cs.metrics.Connections.Inc()
-	return c, false
+	return c
 }
 
 const sendBuffer = 64 << 10
@@ -129,8 +123,11 @@ func (cs *connections) remove(c *connection) {
 }
 
 // wait waits until the last connection has been served.
-func (cs *connections) wait(ctx context.Context) error {
-	for cs.count() > 0 {
+func (cs *connections) wait(ctx context.Context) error { return cs.waitWhere(ctx, all) }
+
+// waitWhere waits until there is no such connection.
+func (cs *connections) waitWhere(ctx context.Context, chosen func(*connection) bool) error {
+	for cs.countWhere(chosen) > 0 {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -141,23 +138,37 @@ func (cs *connections) wait(ctx context.Context) error {
 }
 
 // count is the number of connections that are open or still being served.
-func (cs *connections) count() int {
+func (cs *connections) count() int { return cs.countWhere(all) }
+
+func (cs *connections) countWhere(chosen func(*connection) bool) (n int) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	return len(cs.open)
+	for c := range cs.open {
+		if chosen(c) {
+			n++
+		}
+	}
+	return n
 }
 
-// stop lets no more connections in and closes those on which nothing has come
-// yet. fasthttp knows the idle ones between requests, but waits seconds for
-// these.
-func (cs *connections) stop() {
-	cs.mu.Lock()
-	cs.stopping = true
-	cs.mu.Unlock()
-	cs.closeWhere(func(c *connection) bool { return !c.spoke.Load() })
+func all(*connection) bool { return true }
+
+// firstWords is how long a client that was just accepted has for its first
+// request when the server stops.
+const firstWords = 200 * time.Millisecond
+
+// stop closes the connections on which nothing has come yet, after a moment in
+// which their request may come: it was under way when the server was told to stop.
+// fasthttp knows the idle ones between requests, but waits seconds for these.
+func (cs *connections) stop(ctx context.Context) {
+	isSilent := func(c *connection) bool { return !c.spoke.Load() }
+	limited, cancel := context.WithTimeout(ctx, firstWords)
+	defer cancel()
+	_ = cs.waitWhere(limited, isSilent)
+	cs.closeWhere(isSilent)
 }
 
-func (cs *connections) closeAll() { cs.closeWhere(func(*connection) bool { return true }) }
+func (cs *connections) closeAll() { cs.closeWhere(all) }
 
 func (cs *connections) closeWhere(chosen func(*connection) bool) {
 	cs.mu.Lock()

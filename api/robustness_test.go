@@ -328,6 +328,23 @@ func TestConnectionLimit(t *testing.T) {
 	}
 }
 
+func (s *server) awaitConnections(n int) {
+	for s.Connections() < n {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// awaitRefusal waits until no new connection is taken.
+func (s *server) awaitRefusal() {
+	for {
+		c, err := net.Dial("tcp", s.address)
+		if err != nil {
+			return
+		}
+		_ = c.Close()
+	}
+}
+
 func TestShutdown(t *testing.T) {
 	slow := func() (entered, release chan struct{}, route func(*api.Server)) {
 		entered, release = make(chan struct{}), make(chan struct{})
@@ -362,13 +379,7 @@ func TestShutdown(t *testing.T) {
 		if _, err := silent.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("a connection without a request: %v", err)
 		}
-		for { // new ones are refused while one is being answered
-			c, err := net.Dial("tcp", s.address)
-			if err != nil {
-				break
-			}
-			_ = c.Close()
-		}
+		s.awaitRefusal() // while one is being answered
 		expectRunning(t, done)
 		close(release)
 		answered.Wait()
@@ -412,6 +423,25 @@ func TestShutdown(t *testing.T) {
 		if took := time.Since(begin); took > 5*time.Second {
 			t.Errorf("it took %v", took)
 		}
+	})
+	// A client whose connection was accepted cannot know that the server stops.
+	t.Run("answers the first request of a connection that was accepted before", func(t *testing.T) {
+		entered, release, route := slow()
+		s := newServer(t, route)
+		go func() { s.ask("GET", "/slow", "") }() // the drain lasts
+		<-entered
+		late, err := net.Dial("tcp", s.address)
+		do(t, err)
+		defer func() { _ = late.Close() }()
+		s.awaitConnections(2)
+		done := make(chan error, 1)
+		go func() { done <- s.Shutdown(context.Background()) }()
+		s.awaitRefusal()
+		_, err = io.WriteString(late, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		do(t, err)
+		expectAnswer(t, bufio.NewReader(late), 200)
+		close(release)
+		do(t, <-done)
 	})
 	t.Run("is final", func(t *testing.T) {
 		s := newServer(t)

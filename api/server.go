@@ -68,6 +68,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	listeners []net.Listener
+	accepting sync.WaitGroup // listeners that are being served
 }
 
 // New makes a server that is not serving yet.
@@ -128,6 +129,7 @@ func (s *Server) Serve(l net.Listener) error {
 	if !s.register(l) {
 		return l.Close()
 	}
+	defer s.accepting.Done()
 	if err := s.http.Serve(s.connections.listen(l)); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
@@ -142,15 +144,17 @@ func (s *Server) register(l net.Listener) bool {
 		return false
 	}
 	s.listeners = append(s.listeners, l)
+	s.accepting.Add(1)
 	return true
 }
 
 // Ready says that everything is open. Until then /readyz answers 503.
 func (s *Server) Ready() { s.state.set(ready) }
 
-// Shutdown stops accepting, closes connections that wait for a request, and
-// waits until the requests under way are answered. When ctx ends first it cuts
-// the rest off. No request is being handled any more once it returns nil.
+// Shutdown stops accepting, answers the first request of connections that were
+// accepted a moment ago, closes those that wait for another request, and waits
+// until the requests under way are answered. When ctx ends first it cuts the rest
+// off. No request is being handled any more once it returns nil.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.state.set(draining)
@@ -158,7 +162,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		_ = l.Close()
 	}
 	s.mu.Unlock()
-	s.connections.stop()
+	s.accepting.Wait()
+	s.connections.stop(ctx)
 	_ = s.http.ShutdownWithContext(ctx) // our own count says how it went
 	if s.connections.wait(ctx) == nil {
 		return nil
