@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -29,6 +30,17 @@ type process struct {
 
 func startProcess(t *testing.T, dir string, shell ...string) *process {
 	t.Helper()
+	p := newProcess(t, dir)
+	if len(shell) > 0 {
+		p.runBehind(shell[0])
+	}
+	p.start()
+	return p
+}
+
+// newProcess is one that does not run yet.
+func newProcess(t *testing.T, dir string, args ...string) *process {
+	t.Helper()
 	socket := filepath.Join(dir, "tokend.sock")
 	p := &process{t: t, dir: dir, client: &http.Client{Transport: &http.Transport{
 		MaxIdleConnsPerHost: 100,
@@ -36,26 +48,48 @@ func startProcess(t *testing.T, dir string, shell ...string) *process {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}}}
-	p.cmd = exec.Command("tokend", "--listen", "unix:"+socket, "--data-dir", filepath.Join(dir, "data"))
-	if len(shell) > 0 {
-		p.cmd = exec.Command("sh", append([]string{"-c", shell[0] + ` && exec "$@"`, "sh"}, p.cmd.Args...)...)
-		p.cmd.Dir = dir
+	if len(args) == 0 {
+		args = []string{"--listen", "unix:" + socket, "--data-dir", filepath.Join(dir, "data")}
 	}
+	p.cmd = exec.Command("tokend", args...)
 	p.cmd.Stderr = &p.log
+	return p
+}
+
+// runBehind has a shell do something before the process takes its place.
+func (p *process) runBehind(shell string) {
+	wrapped := exec.Command("sh", append([]string{"-c", shell + ` && exec "$@"`, "sh"}, p.cmd.Args...)...)
+	wrapped.Dir, wrapped.Stderr, wrapped.ExtraFiles = p.dir, p.cmd.Stderr, p.cmd.ExtraFiles
+	p.cmd = wrapped
+}
+
+// start waits until the process serves.
+func (p *process) start() {
+	p.t.Helper()
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = p.cmd.Process.Kill(); p.client.CloseIdleConnections() })
+	p.t.Cleanup(func() { _ = p.cmd.Process.Kill(); p.client.CloseIdleConnections() })
 	for range 500 {
 		if status, _, err := p.ask("GET", "/readyz", ""); err == nil && status == http.StatusOK {
-			return p
+			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait() // then the log is whole
-	t.Fatalf("the server is not ready:\n%s", &p.log)
-	return nil
+	p.t.Fatalf("the server is not ready:\n%s", &p.log)
+}
+
+// stop ends the process gently and fails the test where it was not fine.
+func (p *process) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Error(err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Errorf("%v:\n%s", err, &p.log)
+	}
 }
 
 type token struct {

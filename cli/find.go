@@ -100,10 +100,11 @@ func reachable(listen []string) string {
 			return address
 		}
 	}
-	if len(listen) == 0 {
-		return ""
+	first := config.DefaultListen
+	if len(listen) > 0 {
+		first = listen[0]
 	}
-	host, port, err := net.SplitHostPort(listen[0])
+	host, port, err := net.SplitHostPort(first)
 	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
 		host = "127.0.0.1"
 		if ip != nil && ip.To4() == nil {
@@ -111,7 +112,7 @@ func reachable(listen []string) string {
 		}
 		return "http://" + net.JoinHostPort(host, port)
 	}
-	return "http://" + listen[0]
+	return "http://" + first
 }
 
 // cause takes what we say ourselves off an error of the system.

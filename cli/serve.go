@@ -42,7 +42,7 @@ func newServe(name string) *cobra.Command {
 	d := config.Default()
 	f := cmd.Flags()
 	f.StringVar(&file, "config", "", "configuration `file`; see config.example.toml")
-	f.StringArrayVar(&flags.Listen, "listen", d.Listen, "`address` to listen on, host:port or unix:PATH; may be repeated")
+	f.StringArrayVar(&flags.Listen, "listen", nil, "`address` to listen on, host:port or unix:PATH; may be repeated (default "+config.DefaultListen+")")
 	f.StringVar(&flags.DataDir, "data-dir", d.DataDir, "`folder` of data, made at the first start")
 	f.StringVar(&flags.AdminTokenFile, "admin-token-file", "", "`file` with the admin token (default admin.token in the data folder)")
 	f.StringVar(&flags.MasterKeyFile, "master-key-file", "", "`file` with the master key (default master.key in the data folder)")
@@ -93,7 +93,7 @@ func serve(ctx context.Context, c config.Config, stderr io.Writer) (err error) {
 	if err := data.lockExisting(); err != nil {
 		return err
 	}
-	listeners, err := listen(c.Listen)
+	listeners, err := listen(c)
 	if err != nil {
 		return err
 	}

@@ -17,18 +17,29 @@ import (
 // Config is everything that can be configured. The TOML keys are documented in
 // config.example.toml, with units and reasons.
 type Config struct {
-	Listen         []string `toml:"listen"`
-	AllowPlaintext bool     `toml:"allow_plaintext"`
-	AllowedHosts   []string `toml:"allowed_hosts"`
-	DataDir        string   `toml:"data_dir"`
-	AdminTokenFile string   `toml:"admin_token_file"`
-	MasterKeyFile  string   `toml:"master_key_file"`
-	Token          Token    `toml:"token"`
-	Timeouts       Timeouts `toml:"timeouts"`
-	Limits         Limits   `toml:"limits"`
-	Store          Store    `toml:"store"`
-	Log            Log      `toml:"log"`
-	Admins         []Admin  `toml:"admin"`
+	Listen         []string    `toml:"listen"` // nil: DefaultListen, unless systemd hands sockets over
+	AllowPlaintext bool        `toml:"allow_plaintext"`
+	AllowedHosts   []string    `toml:"allowed_hosts"`
+	DataDir        string      `toml:"data_dir"`
+	AdminTokenFile string      `toml:"admin_token_file"`
+	MasterKeyFile  string      `toml:"master_key_file"`
+	UnixSockets    UnixSockets `toml:"unix_sockets"`
+	Token          Token       `toml:"token"`
+	Timeouts       Timeouts    `toml:"timeouts"`
+	Limits         Limits      `toml:"limits"`
+	Store          Store       `toml:"store"`
+	Log            Log         `toml:"log"`
+	Admins         []Admin     `toml:"admin"`
+}
+
+// DefaultListen is where a server listens that is told nothing else.
+const DefaultListen = "127.0.0.1:8470"
+
+// UnixSockets says who may use the Unix sockets in Listen.
+type UnixSockets struct {
+	Owner string `toml:"owner"` // a user's name or number; empty: ours
+	Group string `toml:"group"` // a group's name or number; empty: ours
+	Mode  string `toml:"mode"`  // octal
 }
 
 // Token is about the tokens that are issued.
@@ -72,9 +83,9 @@ type Admin struct {
 // Default is the configuration without a file.
 func Default() Config {
 	return Config{
-		Listen:  []string{"127.0.0.1:8470"},
-		DataDir: "./tokend-data",
-		Token:   Token{Prefix: "tkd"},
+		DataDir:     "./tokend-data",
+		UnixSockets: UnixSockets{Mode: "0660"},
+		Token:       Token{Prefix: "tkd"},
 		Timeouts: Timeouts{
 			Header:   Duration{Duration: 5 * time.Second},
 			Body:     Duration{Duration: 10 * time.Second},

@@ -23,6 +23,7 @@ func TestExampleFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := config.Default()
+		want.Listen = []string{config.DefaultListen}
 		want.AllowedHosts = []string{} // an empty list is written out
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
@@ -123,6 +124,9 @@ func TestValidate(t *testing.T) {
 		{"an allowed host with a port", `allowed_hosts = ["a:80"]`, `allowed_hosts: "a:80" is not the name of a host, without scheme and port`},
 		{"an empty allowed host", `allowed_hosts = [""]`, `allowed_hosts: "" is not the name`},
 		{"no data folder", `data_dir = ""`, "data_dir is empty"},
+		{"the mode of sockets", "[unix_sockets]\nmode = \"660\"", ""},
+		{"no mode", "[unix_sockets]\nmode = \"rw\"", `unix_sockets.mode: "rw" is not an octal mode such as "0660"`},
+		{"a mode that is too much", "[unix_sockets]\nmode = \"4755\"", `unix_sockets.mode: "4755" is not an octal mode`},
 		{"prefix", "[token]\nprefix = \"a_b\"", `token.prefix: "a_b" is not 1 to 16 of a-z and 0-9`},
 		{"a wrong duration", "[timeouts]\nidle = \"2 minutes\"\n", `timeouts.idle: "2 minutes" is not a duration such as "10s" or "2m"`},
 		{"a number without a unit", "[timeouts]\nidle = 5\n", `timeouts.idle: "5" is not a duration such as "10s" or "2m"`},

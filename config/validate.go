@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"regexp"
@@ -19,6 +20,7 @@ func (c Config) Validate() error {
 	return errors.Join(slices.Concat(
 		c.validateListen(),
 		c.validateAllowedHosts(),
+		c.UnixSockets.validate(),
 		c.Token.validate(),
 		c.Timeouts.validate(),
 		c.Limits.validate(),
@@ -37,7 +39,7 @@ func required(key, value string) []error {
 }
 
 func (c Config) validateListen() (errs []error) {
-	if len(c.Listen) == 0 {
+	if c.Listen != nil && len(c.Listen) == 0 {
 		errs = append(errs, errors.New("listen is empty: give at least one address"))
 	}
 	for i, address := range c.Listen {
@@ -46,12 +48,47 @@ func (c Config) validateListen() (errs []error) {
 			errs = append(errs, fmt.Errorf("listen: %q is there twice", address))
 		case err != nil:
 			errs = append(errs, fmt.Errorf("listen: %q %w", address, err))
-		case !loopback && !c.AllowPlaintext:
-			errs = append(errs, fmt.Errorf("listen: %q is not a loopback address, so tokens would cross the network in plain text: "+
-				"put a proxy that speaks TLS in front, or set allow_plaintext = true where the network is trusted", address))
+		case !loopback:
+			errs = append(errs, c.checkPlaintext("listen", address))
 		}
 	}
 	return errs
+}
+
+// CheckInherited says what is against serving at the address of a socket that
+// another process opened for us.
+func (c Config) CheckInherited(address net.Addr) error {
+	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		return c.checkPlaintext("a socket of systemd", address.String())
+	}
+	return nil
+}
+
+// checkPlaintext says what is against an address that other machines can reach.
+func (c Config) checkPlaintext(what, address string) error {
+	if c.AllowPlaintext {
+		return nil
+	}
+	return fmt.Errorf("%s: %q is not a loopback address, so tokens would cross the network in plain text: "+
+		"put a proxy that speaks TLS in front, or set allow_plaintext = true where the network is trusted", what, address)
+}
+
+var socketMode = regexp.MustCompile(`^0?[0-7]{3}$`)
+
+func (u UnixSockets) validate() []error {
+	if !socketMode.MatchString(u.Mode) {
+		return []error{fmt.Errorf("unix_sockets.mode: %q is not an octal mode such as \"0660\"", u.Mode)}
+	}
+	return nil
+}
+
+// FileMode is the mode, in a validated configuration.
+func (u UnixSockets) FileMode() fs.FileMode {
+	mode, err := strconv.ParseUint(u.Mode, 8, 9)
+	if err != nil {
+		panic("config: FileMode of a mode that was not validated")
+	}
+	return fs.FileMode(mode)
 }
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
