@@ -31,7 +31,7 @@ func (s *Server) authorize(r *request, rt *route) error {
 
 func (s *Server) authorizeAdmin(r *request, need access) error {
 	if r.authorization.count == 0 {
-		return errUnauthorized
+		return s.authorizePeer(r)
 	}
 	scheme, credential, ok := splitAuthorization(r.authorization.value)
 	switch {
@@ -44,10 +44,10 @@ func (s *Server) authorizeAdmin(r *request, need access) error {
 	if !ok {
 		return s.refuseCredential(credential)
 	}
+	r.admin = admin
 	if need == writeAdmin && !admin.Write {
 		return errReadOnlyAdmin
 	}
-	r.admin = admin
 	return nil
 }
 

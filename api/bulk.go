@@ -3,6 +3,8 @@ package api
 import (
 	"strconv"
 
+	"github.com/go-json-experiment/json"
+
 	"tokend/kv"
 )
 
@@ -15,10 +17,19 @@ type bulkBody struct {
 }
 
 type filterBody struct {
-	Prefix        *string      `json:"prefix"`
-	Status        *string      `json:"status"`
-	ExpiresBefore *wholeNumber `json:"expires_before"`
-	UnusedSince   *wholeNumber `json:"unused_since"`
+	Prefix        *string      `json:"prefix,omitzero"`
+	Status        *string      `json:"status,omitzero"`
+	ExpiresBefore *wholeNumber `json:"expires_before,omitzero"`
+	UnusedSince   *wholeNumber `json:"unused_since,omitzero"`
+}
+
+// String is the filter as it came, for people.
+func (b filterBody) String() string {
+	encoded, err := json.Marshal(b)
+	if err != nil {
+		panic(err) // it was decoded from JSON
+	}
+	return string(encoded)
 }
 
 type bulkView struct {
@@ -37,6 +48,15 @@ func (s *Server) bulk(r *request) (reply, error) {
 		return reply{}, err
 	}
 	done, err := s.Store.Bulk(bulk)
+	r.audited.action = string(bulk.Action)
+	if bulk.DryRun {
+		r.audited.action += " (dry run)"
+	} else {
+		r.audited.names = done.Names
+	}
+	if body.Filter != nil {
+		r.audited.filter = body.Filter.String()
+	}
 	return reply{data: bulkView{len(done.Names), done.Changed, done.Names}}, err
 }
 

@@ -19,6 +19,8 @@ import (
 type connection struct {
 	net.Conn
 	connections *connections
+	peer        peer
+	forAdmins   bool        // on which users are administrators by who they are
 	spoke       atomic.Bool // a byte has come
 	linger      bool        // the client may still be sending what will not be read
 

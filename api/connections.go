@@ -28,11 +28,14 @@ type connections struct {
 
 func (cs *connections) timeouts() *Timeouts { return &cs.settings.Load().Timeouts }
 
-func (cs *connections) listen(l net.Listener) net.Listener { return &listener{l, cs} }
+func (cs *connections) listen(l net.Listener, forAdmins bool) net.Listener {
+	return &listener{l, cs, forAdmins}
+}
 
 type listener struct {
 	net.Listener
 	connections *connections
+	forAdmins   bool // its peers may be administrators by who they are
 }
 
 // Accept gives the next connection within the limit. It outlives a shortage of
@@ -51,7 +54,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		wait = 0
-		if c := l.connections.add(accepted); c != nil {
+		if c := l.connections.add(accepted, l.forAdmins); c != nil {
 			return c, nil
 		}
 		l.connections.refuse(accepted)
@@ -90,7 +93,8 @@ const tooManyConnections = "HTTP/1.1 503 Service Unavailable\r\n" +
 	`{"type":"about:blank","title":"Service Unavailable","status":503,"code":"overloaded","detail":"too many connections"}` + "\n"
 
 // add takes a connection in, unless there are too many.
-func (cs *connections) add(accepted net.Conn) *connection {
+func (cs *connections) add(accepted net.Conn, forAdmins bool) *connection {
+	peer := peerOf(accepted)
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if len(cs.open) >= cs.settings.Load().MaxConnections {
@@ -101,7 +105,7 @@ func (cs *connections) add(accepted net.Conn) *connection {
 		// and its deadline means that the client does not read.
 		_ = tcp.SetWriteBuffer(sendBuffer)
 	}
-	c := &connection{Conn: accepted, connections: cs}
+	c := &connection{Conn: accepted, connections: cs, peer: peer, forAdmins: forAdmins}
 	_ = c.setReadEnd(time.Now().Add(cs.timeouts().Header))
 	if cs.open == nil {
 		cs.open = map[*connection]struct{}{}

@@ -33,9 +33,11 @@ func (p *problem) Error() string { return p.code + ": " + p.detail }
 
 // Problems with a request as such.
 var (
-	errNotFound     = &problem{status: 404, code: "not_found", detail: "nothing is here; GET /openapi.yaml describes what is"}
-	errUnauthorized = &problem{status: 401, code: "unauthorized", detail: "an admin token is expected: Authorization: Bearer <token>"}
-	errMalformed    = &problem{status: 400, code: "invalid_request", challenge: `error="invalid_request"`,
+	errNotFound      = &problem{status: 404, code: "not_found", detail: "nothing is here; GET /openapi.yaml describes what is"}
+	errUnauthorized  = &problem{status: 401, code: "unauthorized", detail: "an admin token is expected: Authorization: Bearer <token>"}
+	errNotLocalAdmin = &problem{status: 401, code: "unauthorized",
+		detail: "your user is no administrator here (admin_users), or a proxy passed the request on; an admin token is expected: Authorization: Bearer <token>"}
+	errMalformed = &problem{status: 400, code: "invalid_request", challenge: `error="invalid_request"`,
 		detail: "exactly one Authorization header is expected: Bearer and one token"}
 	errIssuedToken = &problem{status: 403, code: "insufficient_scope", challenge: `error="insufficient_scope"`,
 		detail: "issued tokens do not manage tokens; an admin token is expected"}
@@ -54,6 +56,7 @@ var (
 		detail: "this host name is not served here; use localhost, an IP address, or add it to allowed_hosts"}
 	errHeaderTooLarge   = &problem{status: 431, code: "headers_too_large", detail: "the request's first line and headers are larger than 16 KiB", close: true}
 	errTimeout          = &problem{status: 408, code: "request_timeout", detail: "the request did not arrive in time", close: true}
+	errAuditUnavailable = &problem{status: 503, code: "audit_unavailable", detail: "the call could not be recorded, so it was not carried out (audit.required)"}
 	errVersion          = &problem{status: 505, code: "http_version_not_supported", detail: "HTTP/1.1 and HTTP/1.0 are spoken here", close: true}
 	errBroken           = badRequest("the request is not valid HTTP")
 	errInternalForProxy = &problem{status: 503, code: "internal", detail: errInternal.detail}

@@ -15,6 +15,7 @@ func (s *Server) export(r *request) (reply, error) {
 	case "", "false":
 	case "true":
 		withValues = true
+		r.audited.action = "values"
 	default:
 		return reply{}, invalidQuery("values", "must be true or false")
 	}

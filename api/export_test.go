@@ -72,7 +72,7 @@ func FieldOf(err error) (status int, field string) {
 func Codes() []string {
 	codes := []string{"overloaded"} // also of tooManyConnections
 	for _, p := range []*problem{
-		errNotFound, errUnauthorized, errMalformed, errIssuedToken, errNoToken, errTwoTokens, errReadOnlyToken, errNoCaller, errBasic, errInternalForProxy, errReadOnlyAdmin, errMisdirected,
+		errNotFound, errUnauthorized, errMalformed, errIssuedToken, errNoToken, errTwoTokens, errReadOnlyToken, errNoCaller, errBasic, errInternalForProxy, errAuditUnavailable, errNotLocalAdmin, errReadOnlyAdmin, errMisdirected,
 		bodyTooLarge(0), errHeaderTooLarge, errTimeout, errVersion, errBroken, errInternal, methodNotAllowed(""),
 		invalidBody("", ""), invalidQuery("", ""), invalidName(""), invalidExpiration(""),
 	} {

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -18,16 +19,38 @@ func (s *Server) adapt(rt *route) fasthttp.RequestHandler {
 		defer r.release()
 		s.Metrics.Begin(r.stripe)
 		defer s.Metrics.End(r.stripe)
+		r.began = start
 		r.identify(start)
 		s.respond(r, rt)
+		s.audit(r, rt)
 		r.closeIfUnread(s.state.is(draining))
 		took := time.Since(start)
 		if c := r.connection(); c != nil {
 			c.answer(start.Add(took), r.follows(c, start))
 		}
 		observe(r, took)
+		if s.settings.Load().AccessLog {
+			s.logAccess(r, rt, took)
+		}
 	}
 }
+
+// logAccess logs a request by its route: a raw path may hold anything.
+func (s *Server) logAccess(r *request, rt *route, took time.Duration) {
+	s.Log.Info("request", "method", cmp.Or(methodOf(r), otherMethod), "route", rt.path, "status", r.ctx.Response.StatusCode(),
+		"who", r.who(), "from", r.from(), "took", took, "request_id", string(r.id))
+}
+
+// methodOf is the request's method if it is one of HTTP's.
+func methodOf(r *request) string {
+	method := string(r.ctx.Method())
+	if slices.Contains(knownMethods, method) {
+		return method
+	}
+	return ""
+}
+
+var knownMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 func (s *Server) respond(r *request, rt *route) {
 	defer func() {
@@ -62,6 +85,9 @@ func (s *Server) answer(r *request, rt *route) (reply, error) {
 		return reply{}, errMisdirected
 	}
 	if err := s.authorize(r, rt); err != nil {
+		return reply{}, err
+	}
+	if err := s.announce(r, rt); err != nil {
 		return reply{}, err
 	}
 	if rt.access == proxied { // the rest of the request is none of our business

@@ -191,6 +191,9 @@ func (s *Server) importBatch(r *request, lines []line) (batchView, error) {
 		return view, err
 	}
 	view.Created = len(tokens)
+	for _, t := range tokens {
+		r.audited.names = append(r.audited.names, t.Name)
+	}
 	return view, nil
 }
 

@@ -23,6 +23,8 @@ func (s *Server) authorizeIntrospector(r *request) error {
 		return kv.ErrInvalidToken
 	case scheme == basic:
 		return s.authenticateBasic(r, credential)
+	case s.authorizePeer(r) == nil:
+		return nil
 	}
 	return errNoCaller
 }

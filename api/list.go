@@ -19,6 +19,7 @@ func (s *Server) listTokens(r *request) (reply, error) {
 	if r.name() == nil {
 		return s.list(r)
 	}
+	r.note(r.name())
 	name, err := requiredName(r.name())
 	if err != nil {
 		return reply{}, err
@@ -111,6 +112,7 @@ func (s *Server) list(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	r.audited.filter = r.query.Encode()
 	snapshot, err := s.Store.Snapshot()
 	if err != nil {
 		return reply{}, fmt.Errorf("list: %w", err)

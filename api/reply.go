@@ -62,6 +62,7 @@ func (r *request) succeed(reply reply) {
 
 // fail answers with a problem, whatever was prepared before.
 func (r *request) fail(p *problem) {
+	r.failed = p.code
 	answer := &r.ctx.Response
 	answer.Reset()
 	r.addHeaders()

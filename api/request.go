@@ -36,8 +36,9 @@ type request struct {
 
 // received is what belongs to one request.
 type received struct {
-	ctx *fasthttp.RequestCtx
-	id  []byte // the client's own, or made
+	ctx   *fasthttp.RequestCtx
+	began time.Time
+	id    []byte // the client's own, or made
 
 	authorization, apiKey header
 
@@ -47,6 +48,9 @@ type received struct {
 
 	body     []byte
 	bodyRead bool // to its end
+
+	failed  string // the code of the problem that was answered
+	audited audited
 }
 
 var (

@@ -23,29 +23,30 @@ const (
 
 // route is everything that is to be known about a path and method.
 type route struct {
-	method string
-	path   string
-	access access
-	limit  int      // of the body, in bytes; 0: maxBodyBytes
-	params []string // query parameters; others are refused
-	need   needs    // of a proxy's check: what the original request needs
-	local  bool     // on loopback, only for a Host that means this machine
-	handle func(*Server, *request) (reply, error)
+	method    string
+	path      string
+	operation string // what management it is, for the audit; empty: none
+	access    access
+	limit     int      // of the body, in bytes; 0: maxBodyBytes
+	params    []string // query parameters; others are refused
+	need      needs    // of a proxy's check: what the original request needs
+	local     bool     // on loopback, only for a Host that means this machine
+	handle    func(*Server, *request) (reply, error)
 }
 
 // routes is what the server serves. HEAD is served wherever GET is; OPTIONS and
 // 405 follow from the table.
 var routes = []route{
-	{method: "POST", path: "/_/token", access: writeAdmin, handle: (*Server).createToken},
-	{method: "GET", path: "/_/token", access: readAdmin, params: listParams, handle: (*Server).listTokens},
-	{method: "PUT", path: "/_/token", access: writeAdmin, handle: (*Server).replaceToken},
-	{method: "PATCH", path: "/_/token", access: writeAdmin, handle: (*Server).updateToken},
-	{method: "DELETE", path: "/_/token", access: writeAdmin, params: []string{"name"}, handle: (*Server).deleteToken},
-	{method: "GET", path: "/_/token/value", access: writeAdmin, params: []string{"name"}, handle: (*Server).tokenValue},
-	{method: "POST", path: "/_/token/rotate", access: writeAdmin, handle: (*Server).rotateToken},
-	{method: "POST", path: "/_/token/bulk", access: writeAdmin, limit: 2 << 20, handle: (*Server).bulk},
-	{method: "GET", path: "/_/token/export", access: writeAdmin, params: []string{"values"}, handle: (*Server).export},
-	{method: "POST", path: "/_/token/import", access: writeAdmin, limit: 8 << 20, handle: (*Server).importTokens},
+	{method: "POST", path: "/_/token", operation: "create", access: writeAdmin, handle: (*Server).createToken},
+	{method: "GET", path: "/_/token", operation: "list", access: readAdmin, params: listParams, handle: (*Server).listTokens},
+	{method: "PUT", path: "/_/token", operation: "replace", access: writeAdmin, handle: (*Server).replaceToken},
+	{method: "PATCH", path: "/_/token", operation: "update", access: writeAdmin, handle: (*Server).updateToken},
+	{method: "DELETE", path: "/_/token", operation: "delete", access: writeAdmin, params: []string{"name"}, handle: (*Server).deleteToken},
+	{method: "GET", path: "/_/token/value", operation: "value", access: writeAdmin, params: []string{"name"}, handle: (*Server).tokenValue},
+	{method: "POST", path: "/_/token/rotate", operation: "rotate", access: writeAdmin, handle: (*Server).rotateToken},
+	{method: "POST", path: "/_/token/bulk", operation: "bulk", access: writeAdmin, limit: 2 << 20, handle: (*Server).bulk},
+	{method: "GET", path: "/_/token/export", operation: "export", access: writeAdmin, params: []string{"values"}, handle: (*Server).export},
+	{method: "POST", path: "/_/token/import", operation: "import", access: writeAdmin, limit: 8 << 20, handle: (*Server).importTokens},
 
 	{method: "GET", path: "/_/token/verify", access: holder, params: []string{"need"}, handle: (*Server).verify},
 	{method: "POST", path: "/_/token/verify", access: holder, params: []string{"need"}, handle: (*Server).verify},

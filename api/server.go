@@ -42,9 +42,12 @@ type Config struct {
 // that has begun may see the old or the new ones, each of them whole.
 type Settings struct {
 	Admins         []Admin
-	AllowedHosts   []string // beside localhost and IP addresses, for the pages that need no token
+	LocalAdmins    map[uint32]string // users by their number, for ServeAdmins
+	AllowedHosts   []string          // beside localhost and IP addresses, for the pages that need no token
 	Timeouts       Timeouts
 	MaxConnections int // at most 1<<20
+	Audit          Audit
+	AccessLog      bool // every request goes to Log
 }
 
 // Timeouts bound how long a client may take.
@@ -65,6 +68,7 @@ type Server struct {
 	scraper     fasthttp.RequestHandler
 	broken      *metrics.Route
 	state       state
+	strangers   strangers
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -125,12 +129,18 @@ func (discard) Printf(string, ...any) {}
 
 // Serve answers requests that come in on a listener, until Shutdown, which
 // closes it. It may be called for several listeners at once.
-func (s *Server) Serve(l net.Listener) error {
+func (s *Server) Serve(l net.Listener) error { return s.serve(l, false) }
+
+// ServeAdmins is Serve for a Unix socket on which the users in LocalAdmins are
+// administrators without a token.
+func (s *Server) ServeAdmins(l net.Listener) error { return s.serve(l, true) }
+
+func (s *Server) serve(l net.Listener, forAdmins bool) error {
 	if !s.register(l) {
 		return l.Close()
 	}
 	defer s.accepting.Done()
-	if err := s.http.Serve(s.connections.listen(l)); err != nil && !errors.Is(err, io.EOF) {
+	if err := s.http.Serve(s.connections.listen(l, forAdmins)); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	return nil

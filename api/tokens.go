@@ -150,6 +150,7 @@ func (s *Server) updateToken(r *request) (reply, error) {
 	if err := decode(r.body, &body); err != nil {
 		return reply{}, err
 	}
+	r.note(body.Name)
 	name, err := requiredName(body.Name)
 	if err != nil {
 		return reply{}, err
@@ -186,6 +187,7 @@ func (s *Server) rotateToken(r *request) (reply, error) {
 	if err := decode(r.body, &body); err != nil {
 		return reply{}, err
 	}
+	r.note(body.Name)
 	name, err := requiredName(body.Name)
 	if err != nil {
 		return reply{}, err
@@ -207,6 +209,7 @@ func (r *request) spec() (kv.Spec, error) {
 	if err := decode(r.body, &body); err != nil {
 		return kv.Spec{}, err
 	}
+	r.note(body.Name)
 	return body.spec()
 }
 
@@ -222,6 +225,7 @@ func (s *Server) deleteToken(r *request) (reply, error) {
 // nameInBodyOrQuery serves clients that cannot send a body with DELETE.
 func (r *request) nameInBodyOrQuery() (string, error) {
 	inQuery := r.name()
+	r.note(inQuery)
 	if len(r.body) == 0 {
 		return requiredName(inQuery)
 	}
@@ -231,6 +235,7 @@ func (r *request) nameInBodyOrQuery() (string, error) {
 	if err := decode(r.body, &body); err != nil {
 		return "", err
 	}
+	r.note(body.Name)
 	if inQuery != nil && (body.Name == nil || *body.Name != *inQuery) {
 		return "", invalidName("is not the same in the body and in the query")
 	}
@@ -238,6 +243,7 @@ func (r *request) nameInBodyOrQuery() (string, error) {
 }
 
 func (s *Server) tokenValue(r *request) (reply, error) {
+	r.note(r.name())
 	name, err := requiredName(r.name())
 	if err != nil {
 		return reply{}, err
