@@ -278,6 +278,9 @@ func (m *model) check(r *rapid.T) {
 		want = append(want, m.tokens[name].Token)
 	}
 	expectEqual(r, want, listed)
+	if n, known := m.store.Count(); known && n != int64(len(want)) {
+		r.Fatalf("%d tokens are counted, there are %d", n, len(want))
+	}
 }
 
 func nameAllowed(name string) bool { return name != "" && name != " a" && name != "x\ny" }

@@ -17,6 +17,7 @@ type Store struct {
 	db     *badger.DB
 	vault  *vault
 	index  *index
+	tally  *tally
 	writer *writer
 	prefix string
 	now    func() time.Time
@@ -74,6 +75,7 @@ func Open(o Options) (*Store, error) {
 		db:     db,
 		vault:  vault,
 		index:  newIndex(o.MaxIndexed),
+		tally:  &tally{},
 		prefix: o.TokenPrefix,
 		now:    o.Now,
 		log:    o.Log,
@@ -83,9 +85,15 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), db.Close())
 	}
-	s.writer = startWriter(db, vault, s.index, reserve, folder, o.Log)
-	s.users.Add(1)
+	snapshot := db.NewTransaction(false)
+	s.writer = startWriter(db, vault, s.index, s.tally, reserve, folder, o.Log)
+	s.users.Add(2)
 	go s.fill()
+	go func() {
+		defer s.users.Done()
+		defer snapshot.Discard()
+		s.tally.count(snapshot, &s.closed)
+	}()
 	return s, nil
 }
 

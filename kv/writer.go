@@ -54,6 +54,7 @@ type writer struct {
 	db      *badger.DB
 	vault   *vault
 	index   *index
+	tally   *tally
 	reserve reserve
 	folder  *folder
 	log     *slog.Logger
@@ -63,9 +64,9 @@ type writer struct {
 	failed  atomic.Bool // a commit failed; see ErrUnavailable
 }
 
-func startWriter(db *badger.DB, vault *vault, index *index, reserve reserve, folder *folder, log *slog.Logger) *writer {
+func startWriter(db *badger.DB, vault *vault, index *index, tally *tally, reserve reserve, folder *folder, log *slog.Logger) *writer {
 	w := &writer{
-		db: db, vault: vault, index: index, reserve: reserve, folder: folder, log: log,
+		db: db, vault: vault, index: index, tally: tally, reserve: reserve, folder: folder, log: log,
 		queue:   make(chan *operation, maxWaiting),
 		stopped: make(chan struct{}),
 	}
@@ -220,6 +221,7 @@ func (w *writer) commit(g *group) error {
 	}
 	if err == nil {
 		w.index.publish(g.changes)
+		w.tally.publish(g.changes)
 	}
 	for i, op := range g.operations {
 		if err != nil {
