@@ -1,6 +1,8 @@
 package api
 
 import (
+	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"runtime"
@@ -62,11 +64,21 @@ func (c *connection) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.Conn.Read(p)
+	if plain, ok := errors.AsType[tls.RecordHeaderError](err); ok && plain.Conn != nil {
+		_ = plain.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = io.WriteString(plain.Conn, speaksTLS)
+	}
 	if n > 0 && !c.spoke.Load() {
 		c.spoke.Store(true)
 	}
 	return n, err
 }
+
+// speaksTLS is the answer to plain HTTP where TLS is spoken.
+const speaksTLS = "HTTP/1.0 400 Bad Request\r\n" +
+	"Connection: close\r\nCache-Control: no-store\r\n" +
+	"Content-Type: application/problem+json\r\nContent-Length: 115\r\n\r\n" +
+	`{"type":"about:blank","title":"Bad Request","status":400,"code":"bad_request","detail":"use https here: TLS only"}` + "\n"
 
 // limitRead sees to the deadline of a Read. Mostly there is nothing to do: a
 // request comes whole, and soon after the one before.

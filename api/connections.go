@@ -67,20 +67,35 @@ func isShortage(err error) bool {
 }
 
 // refuse tells a connection beyond the limit so: fasthttp's own answer says
-// nothing of when to come again. The answer fits the socket's buffer.
+// nothing of when to come again. The answer fits the socket's buffer; one of TLS
+// must wait for the client's part of the handshake before.
 func (cs *connections) refuse(accepted net.Conn) {
 	cs.metrics.RefusedConnections.Inc()
-	_ = accepted.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = io.WriteString(accepted, tooManyConnections)
+	isTLS := underTLS(accepted) != accepted
+	_ = accepted.SetDeadline(time.Now().Add(time.Second))
+	if !isTLS {
+		_, _ = io.WriteString(accepted, tooManyConnections)
+	}
 	select {
 	case cs.lingering <- struct{}{}:
 		go func() {
+			if isTLS {
+				_, _ = io.WriteString(accepted, tooManyConnections)
+			}
 			closeGently(accepted)
 			<-cs.lingering
 		}()
 	default: // too many at once to be gentle
-		_ = accepted.Close()
+		_ = underTLS(accepted).Close()
 	}
+}
+
+// underTLS is the connection that carries another one, or that itself.
+func underTLS(c net.Conn) net.Conn {
+	if carried, ok := c.(interface{ NetConn() net.Conn }); ok {
+		return carried.NetConn()
+	}
+	return c
 }
 
 // maxLingering is how many refused connections may be read to their end at once,
@@ -100,7 +115,7 @@ func (cs *connections) add(accepted net.Conn, forAdmins bool) *connection {
 	if len(cs.open) >= cs.settings.Load().MaxConnections {
 		return nil
 	}
-	if tcp, ok := accepted.(*net.TCPConn); ok {
+	if tcp, ok := underTLS(accepted).(*net.TCPConn); ok {
 		// A write then waits for tens of kilobytes to be read, not for megabytes,
 		// and its deadline means that the client does not read.
 		_ = tcp.SetWriteBuffer(sendBuffer)

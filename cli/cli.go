@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/spf13/cobra"
 )
 
@@ -60,12 +61,16 @@ Without a command it serves, as tokend serve does.`
 
 // explain tells a person what went wrong and, where there is one, the way out.
 func explain(w io.Writer, err error) {
+	priority := ""
+	if isJournal(w) {
+		priority = fmt.Sprintf("<%d>", journal.PriErr)
+	}
 	for line := range strings.Lines(err.Error()) {
-		say(w, "error: %s\n", strings.TrimSuffix(line, "\n"))
+		say(w, "%serror: %s\n", priority, strings.TrimSuffix(line, "\n"))
 	}
 	var hinted interface{ Hint() string }
 	if errors.As(err, &hinted) && hinted.Hint() != "" {
-		say(w, "hint: %s\n", hinted.Hint())
+		say(w, "%shint: %s\n", priority, hinted.Hint())
 	}
 }
 

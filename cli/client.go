@@ -134,7 +134,9 @@ func (c *client) sendAs(ctx context.Context, token, want, method, path string, q
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("Authorization", "Bearer "+token)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
 	r.Header.Set("User-Agent", "tokend/"+build().Version)
 	response, err := c.http.Do(r)
 	if err != nil {
@@ -183,6 +185,10 @@ func (c *client) refusal(response *http.Response) error {
 	}
 	switch p.Code {
 	case "invalid_token", "unauthorized":
+		if c.token == "" && p.Code == "unauthorized" {
+			return &hintedError{errors.New("your user is no administrator of this server"),
+				"try sudo, have your user put into admin_users, or name an admin token with --admin-token-file or TOKEND_ADMIN_TOKEN_FILE"}
+		}
 		if c.token != "" {
 			return &hintedError{fmt.Errorf("the server does not know the admin token in %s", c.source),
 				"--admin-token-file or TOKEND_ADMIN_TOKEN_FILE names another one"}

@@ -25,7 +25,25 @@ type process struct {
 	cmd    *exec.Cmd
 	dir    string
 	client *http.Client
-	log    strings.Builder
+	log    processLog
+}
+
+// processLog may be read while the process writes.
+type processLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *processLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *processLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func startProcess(t *testing.T, dir string, shell ...string) *process {

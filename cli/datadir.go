@@ -65,10 +65,22 @@ func (d *dataDir) open(c config.Config) error {
 		}
 	}
 	if c.AdminTokenFile == "" {
-		return d.ownAdminToken(len(c.Admins) > 0)
+		return d.ownAdminToken(hasOtherAdmins(c))
 	}
 	return nil
 }
+
+// readAdminAgain reads the admin token as it is now.
+func (d *dataDir) readAdminAgain(c config.Config) error {
+	d.firstStart, d.adminTokenFile = false, ""
+	if c.AdminTokenFile != "" {
+		return d.readAdminToken(c.AdminTokenFile)
+	}
+	return d.ownAdminToken(hasOtherAdmins(c))
+}
+
+// hasOtherAdmins reports whether anybody can manage tokens without the admin token.
+func hasOtherAdmins(c config.Config) bool { return len(c.Admins) > 0 || c.AdminSocket != "" }
 
 // makeAndLock makes the folder if it is missing and locks it if it is not.
 func (d *dataDir) makeAndLock() error {
@@ -177,7 +189,7 @@ func (d *dataDir) ownAdminToken(others bool) error {
 		return nil
 	case !d.firstStart:
 		return &hintedError{
-			fmt.Errorf("nobody could manage tokens: %s is missing and the configuration has no [[admin]]", path),
+			fmt.Errorf("nobody could manage tokens: %s is missing and the configuration has neither an [[admin]] nor an admin_socket", path),
 			fmt.Sprintf("(umask 077; tokend keygen admin | head -1 > %s)", shellQuote(path)),
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"tokend/config"
 )
@@ -50,6 +51,9 @@ func (f *clientFlags) connect() (*client, error) {
 		if err != nil {
 			return nil, err
 		}
+		if server.AdminSocket != "" && c.address == "unix:"+server.AdminSocket {
+			return c, nil // where the server knows who we are
+		}
 		c.source = cmp.Or(server.AdminTokenFile, filepath.Join(server.DataDir, "admin.token"))
 	}
 	c.token, err = config.ReadClientToken(c.source)
@@ -72,7 +76,7 @@ func (f *clientFlags) connectAsNobody() (*client, error) {
 		if err != nil {
 			return nil, err
 		}
-		address = reachable(server.Listen)
+		address = reachable(server)
 	}
 	return newClient(address, f.allowPlaintext)
 }
@@ -92,17 +96,25 @@ func (f *clientFlags) serverConfig() (config.Config, error) {
 	return c, err
 }
 
-// reachable is the best of a server's addresses: a Unix socket, where nobody else
-// can listen in its place, or else the first.
-func reachable(listen []string) string {
-	for _, address := range listen {
+// reachable is the best of a server's addresses: the admin socket where we may use
+// it, or another Unix socket, since nobody else can listen in their place, or else
+// the first.
+func reachable(server config.Config) string {
+	if server.AdminSocket != "" && unix.Access(server.AdminSocket, unix.W_OK) == nil {
+		return "unix:" + server.AdminSocket
+	}
+	for _, address := range server.Listen {
 		if strings.HasPrefix(address, "unix:") {
 			return address
 		}
 	}
 	first := config.DefaultListen
-	if len(listen) > 0 {
-		first = listen[0]
+	if len(server.Listen) > 0 {
+		first = server.Listen[0]
+	}
+	scheme := "http://"
+	if at, err := net.ResolveTCPAddr("tcp", first); err == nil && server.TLS.Covers(at) {
+		scheme = "https://"
 	}
 	host, port, err := net.SplitHostPort(first)
 	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
@@ -110,9 +122,9 @@ func reachable(listen []string) string {
 		if ip != nil && ip.To4() == nil {
 			host = "::1"
 		}
-		return "http://" + net.JoinHostPort(host, port)
+		return scheme + net.JoinHostPort(host, port)
 	}
-	return "http://" + first
+	return scheme + first
 }
 
 // cause takes what we say ourselves off an error of the system.

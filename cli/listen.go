@@ -18,60 +18,108 @@ import (
 	"tokend/config"
 )
 
+// listeners are all that a server listens on.
+type listeners struct {
+	open   []net.Listener
+	admins net.Listener // on which users are administrators by who they are; nil: none
+}
+
+func (ls *listeners) all() []net.Listener {
+	if ls.admins == nil {
+		return ls.open
+	}
+	return append(slices.Clip(ls.open), ls.admins)
+}
+
+func (ls *listeners) close() {
+	for _, l := range ls.all() {
+		_ = l.Close()
+	}
+}
+
 // listen takes the sockets that systemd hands over and opens the configured
 // addresses that are not among them, all or none. The default address is for a
 // server that has no other.
-func listen(c config.Config) (listeners []net.Listener, err error) {
+func listen(c config.Config) (ls *listeners, err error) {
+	ls = &listeners{}
 	defer func() {
 		if err != nil {
-			closeAll(listeners)
+			ls.close()
 		}
 	}()
-	if listeners, err = inherited(c); err != nil {
-		return listeners, err
+	if ls.open, err = inherited(c); err != nil {
+		return ls, err
+	}
+	handedOver := slices.Clone(ls.open)
+	if c.AdminSocket != "" {
+		address := "unix:" + c.AdminSocket
+		if i := slices.IndexFunc(ls.open, func(l net.Listener) bool { return isAt(l.Addr(), address) }); i >= 0 {
+			ls.admins = ls.open[i]
+			ls.open = slices.Delete(ls.open, i, i+1)
+		} else if ls.admins, err = listenOn(address, config.UnixSockets{Mode: adminSocketMode(c)}); err != nil {
+			return ls, err
+		}
 	}
 	addresses := c.Listen
-	if addresses == nil && len(listeners) == 0 {
+	if addresses == nil && len(ls.open) == 0 {
 		addresses = []string{config.DefaultListen}
 	}
-	handedOver := len(listeners)
 	for _, address := range addresses {
-		if slices.ContainsFunc(listeners[:handedOver], func(l net.Listener) bool { return isAt(l.Addr(), address) }) {
+		if slices.ContainsFunc(handedOver, func(l net.Listener) bool { return isAt(l.Addr(), address) }) {
 			continue
 		}
 		l, err := listenOn(address, c.UnixSockets)
 		if err != nil {
-			return listeners, err
+			return ls, err
 		}
-		listeners = append(listeners, l)
+		ls.open = append(ls.open, l)
 	}
-	return listeners, nil
+	return ls, nil
 }
 
-func closeAll(listeners []net.Listener) {
-	for _, l := range listeners {
-		_ = l.Close()
+// adminSocketMode lets in those who may be administrators: root always may, and
+// whoever else it is, the kernel tells the server.
+func adminSocketMode(c config.Config) string {
+	if len(c.AdminUsers) > 0 {
+		return "0666"
 	}
+	return "0600"
+}
+
+// localAdmins are the users who are administrators on the admin socket.
+func localAdmins(c config.Config) (map[uint32]string, error) {
+	users := map[uint32]string{0: "root"}
+	for _, name := range c.AdminUsers {
+		number, err := userNumber(name)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("admin_users: %w", err)
+		case number == config.Nobody:
+			return nil, fmt.Errorf("admin_users: %q is nobody and cannot be an administrator", name)
+		}
+		users[uint32(number)] = name //nolint:gosec // a user's number has 32 bits
+	}
+	return users, nil
 }
 
 // inherited are the sockets that systemd opened for us (sd_listen_fds(3)). They
 // stay open in systemd when we close them, so that connections wait there while
 // we restart.
-func inherited(c config.Config) (listeners []net.Listener, err error) {
+func inherited(c config.Config) (all []net.Listener, err error) {
 	opened, err := activation.Listeners()
 	if err != nil {
 		return nil, fmt.Errorf("the sockets from systemd cannot be used: %w", err)
 	}
 	for i, l := range opened {
 		if l == nil {
-			return listeners, fmt.Errorf("socket %d from systemd is not a stream socket that listens; a .socket unit opens them with ListenStream=", i+1)
+			return all, fmt.Errorf("socket %d from systemd is not a stream socket that listens; a .socket unit opens them with ListenStream=", i+1)
 		}
-		listeners = append(listeners, l)
+		all = append(all, l)
 		if err := c.CheckInherited(l.Addr()); err != nil {
-			return listeners, err
+			return all, err
 		}
 	}
-	return listeners, nil
+	return all, nil
 }
 
 // isAt reports whether a listener is at a configured address.

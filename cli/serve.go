@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -32,11 +33,8 @@ func newServe(name string) *cobra.Command {
 		Short: "Serve tokens over HTTP",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := configure(cmd, file, flags)
-			if err != nil {
-				return err
-			}
-			return serve(cmd.Context(), c, cmd.ErrOrStderr())
+			load := func() (config.Config, error) { return configure(cmd, file, flags) }
+			return serve(cmd.Context(), load, cmd.ErrOrStderr())
 		},
 	}
 	d := config.Default()
@@ -50,16 +48,16 @@ func newServe(name string) *cobra.Command {
 }
 
 // configure puts the flags that were given over the file, and that over the
-// defaults.
+// credentials of systemd and the defaults.
 func configure(cmd *cobra.Command, file string, flags config.Config) (config.Config, error) {
 	c := config.Default()
-	if cmd.Flags().Changed("config") {
+	given := cmd.Flags().Changed
+	if given("config") {
 		var err error
 		if c, err = config.Load(file); err != nil {
 			return c, err
 		}
 	}
-	given := cmd.Flags().Changed
 	if given("listen") {
 		c.Listen = flags.Listen
 	}
@@ -72,111 +70,168 @@ func configure(cmd *cobra.Command, file string, flags config.Config) (config.Con
 	if given("master-key-file") {
 		c.MasterKeyFile = flags.MasterKeyFile
 	}
+	if c.AdminTokenFile == "" {
+		c.AdminTokenFile = config.Credential("tokend.admin-token")
+	}
+	if c.MasterKeyFile == "" {
+		c.MasterKeyFile = config.Credential("tokend.master-key")
+	}
 	return c, c.Validate()
+}
+
+// service is a server between its start and its end.
+type service struct {
+	load      func() (config.Config, error) // as it is configured now
+	data      *dataDir
+	listeners *listeners
+	log       *slog.Logger
+	stderr    io.Writer
+	manager   *manager
+
+	// What a reload changes.
+	config       config.Config
+	level        slog.LevelVar
+	certificates certificates
+	auditFile    auditFile
+	server       *api.Server
 }
 
 // serve runs the server until a signal ends it. What is opened is closed in the
 // reverse order, the store last.
-func serve(ctx context.Context, c config.Config, stderr io.Writer) (err error) {
+func serve(ctx context.Context, load func() (config.Config, error), stderr io.Writer) (err error) {
+	c, err := load()
+	if err != nil {
+		return err
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50) // there is little garbage, so memory is worth more than a rare collection
 	}
 	syscall.Umask(0o077)           // what Badger makes is for its owner
 	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more ends nothing
-	log := newLog(c.Log, stderr)
+	s := &service{load: load, stderr: stderr, data: &dataDir{path: filepath.Clean(c.DataDir)}}
+	s.log = newLog(c.Log, stderr, &s.level)
 
 	// A folder that is there is locked first, so that of two servers only one
 	// touches the sockets; one that is missing is made last, so that a busy
 	// address leaves nothing behind.
-	data := &dataDir{path: filepath.Clean(c.DataDir)}
-	defer data.close()
-	if err := data.lockExisting(); err != nil {
+	defer s.data.close()
+	if err := s.data.lockExisting(); err != nil {
 		return err
 	}
-	listeners, err := listen(c)
+	if s.listeners, err = listen(c); err != nil {
+		return err
+	}
+	defer s.listeners.close()
+	if err := s.data.open(c); err != nil {
+		return err
+	}
+	prepared, err := s.prepare(c)
 	if err != nil {
 		return err
 	}
-	defer func() { closeAll(listeners) }()
-	if err := data.open(c); err != nil {
-		return err
-	}
-	admins, err := admins(c, data)
+	store, err := openStore(c, s.data, s.log)
 	if err != nil {
-		return err
-	}
-	store, err := openStore(c, data, log)
-	if err != nil {
-		return err
+		return errors.Join(err, prepared.drop())
 	}
 	defer func() {
 		err = errors.Join(err, store.Close())
 		if err == nil {
-			log.Info("stopped")
+			s.log.Info("stopped")
 		}
 	}()
 
-	server := newServer(c, store, admins, log)
-	server.Ready()
-	for _, l := range listeners {
-		log.Info("serving", "listen", l.Addr().String(), "data_dir", c.DataDir, "version", build().Version)
-	}
-	if data.firstStart {
-		welcome(stderr, data, listeners[0].Addr())
-	}
-	return run(ctx, server, listeners, c.Timeouts.Shutdown.Duration, log)
-}
-
-func newServer(c config.Config, store *kv.Store, admins []api.Admin, log *slog.Logger) *api.Server {
 	b := build()
-	return api.New(api.Config{
+	s.server = api.New(api.Config{
 		Store:   store,
 		Metrics: metrics.New(b, func() bool { return store.Writable() == nil }),
 		Build:   b,
-		Log:     log,
+		Log:     s.log,
 		Now:     time.Now,
-	}, settings(c, admins, log))
+	}, prepared.settings)
+	s.takeUp(prepared)
+	s.manager = &manager{log: s.log, status: func() string { return s.status(store) }}
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	go s.manager.watch(watching, store.Ping)
+	return s.run(ctx)
 }
 
-// settings are what a server may take up while it serves.
-func settings(c config.Config, admins []api.Admin, log *slog.Logger) api.Settings {
-	return api.Settings{
-		Admins:       admins,
-		AllowedHosts: c.AllowedHosts,
-		Timeouts: api.Timeouts{
-			Header: c.Timeouts.Header.Duration,
-			Body:   c.Timeouts.Body.Duration,
-			Write:  c.Timeouts.Write.Duration,
-			Idle:   c.Timeouts.Idle.Duration,
-		},
-		MaxConnections: connectionLimit(c.Limits.MaxConnections, log),
-	}
-}
-
-// run serves until SIGTERM, SIGINT, SIGHUP or a listener's failure, and then
-// stops. A second signal ends the process at once.
-func run(ctx context.Context, server *api.Server, listeners []net.Listener, patience time.Duration, log *slog.Logger) error {
-	ends := []os.Signal{syscall.SIGTERM, syscall.SIGINT}
-	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
-		ends = append(ends, syscall.SIGHUP)
-	}
-	ctx, stop := signal.NotifyContext(ctx, ends...)
+// run serves until SIGTERM, SIGINT or a listener's failure, and then stops. A
+// second signal ends the process at once. SIGHUP reloads.
+func (s *service) run(ctx context.Context) error {
+	ending, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	failed := make(chan error, len(listeners))
-	for _, l := range listeners {
-		go func() { failed <- server.Serve(l) }()
+	hangUps := make(chan os.Signal, 1)
+	signal.Notify(hangUps, syscall.SIGHUP)
+	failed := make(chan error, len(s.listeners.all()))
+	for _, l := range s.listeners.open {
+		if s.config.TLS.Covers(l.Addr()) {
+			l = s.certificates.listen(l)
+		}
+		go func() { failed <- s.server.Serve(l) }()
 	}
+	if l := s.listeners.admins; l != nil {
+		go func() { failed <- s.server.ServeAdmins(l) }()
+	}
+	s.sayReady()
 	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
+	for running := true; running; {
+		select {
+		case <-hangUps:
+			s.reload()
+		case <-ending.Done():
+			running = false
+		case err = <-failed:
+			running = false
+		}
 	}
 	stop()
-	signal.Ignore(syscall.SIGHUP) // a terminal that closes sends it more than once
-	log.Info("stopping")
-	limited, cancel := context.WithTimeout(context.Background(), patience)
+	s.manager.stopping()
+	s.log.Info("stopping")
+	limited, cancel := context.WithTimeout(context.Background(), s.config.Timeouts.Shutdown.Duration)
 	defer cancel()
-	return errors.Join(err, server.Shutdown(limited))
+	return errors.Join(err, s.server.Shutdown(limited))
+}
+
+// sayReady tells the operator, systemd, probes and a newcomer.
+func (s *service) sayReady() {
+	s.server.Ready()
+	for _, l := range s.listeners.all() {
+		s.log.Info("serving", "listen", addressOf(l.Addr()), "tls", s.config.TLS.Covers(l.Addr()), "data_dir", s.config.DataDir, "version", build().Version)
+	}
+	s.manager.ready()
+	switch {
+	case !s.data.firstStart:
+	case isJournal(s.stderr):
+		s.log.Info("this was the first start: there is a new, empty store; keep a copy of the master key apart from the data",
+			"master_key_file", s.data.masterKeyFile, "admin_token_file", s.data.adminTokenFile)
+	default:
+		first := s.listeners.open[0].Addr()
+		welcome(s.stderr, s.data, first, s.config.TLS.Covers(first))
+	}
+}
+
+// status is the service in one line.
+func (s *service) status(store *kv.Store) string {
+	var addresses []string
+	for _, l := range s.listeners.all() {
+		addresses = append(addresses, addressOf(l.Addr()))
+	}
+	line := "serving at " + strings.Join(addresses, ", ") + "; version " + build().Version
+	if n, known := store.Count(); known {
+		line = tokens(int(n)) + ", " + line
+	}
+	if err := store.Writable(); err != nil {
+		line += "; takes no changes: " + err.Error()
+	}
+	return line
+}
+
+func addressOf(address net.Addr) string {
+	if address.Network() == "unix" {
+		return "unix:" + address.String()
+	}
+	return address.String()
 }
 
 func openStore(c config.Config, data *dataDir, log *slog.Logger) (*kv.Store, error) {
@@ -195,50 +250,4 @@ func openStore(c config.Config, data *dataDir, log *slog.Logger) (*kv.Store, err
 		}
 	}
 	return store, err
-}
-
-// adminTokenFileName is what the log calls whoever uses the admin token file.
-const adminTokenFileName = "admin_token_file"
-
-// admins are all who may manage tokens. Nobody may be two of them: it would
-// depend on the order what he may do.
-func admins(c config.Config, data *dataDir) ([]api.Admin, error) {
-	var all []api.Admin
-	if data.adminTokenFile != "" {
-		all = append(all, api.Admin{Name: adminTokenFileName, SHA256: data.adminToken, Write: true})
-	}
-	for _, admin := range c.Admins {
-		if data.adminTokenFile != "" && admin.Hash() == data.adminToken {
-			return nil, fmt.Errorf("admin %q has the token of %s; give each a token of his own", admin.Name, data.adminTokenFile)
-		}
-		all = append(all, api.Admin{Name: admin.Name, SHA256: admin.Hash(), Write: admin.Write})
-	}
-	return all, nil
-}
-
-// connectionLimit is the configured one, or less where the system does not give
-// us the file descriptors for it.
-func connectionLimit(configured int, log *slog.Logger) int {
-	const others = 256 // the store's files, listeners, refused connections
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || uint64(configured)+others <= limit.Cur { //nolint:gosec // validated
-		return configured
-	}
-	possible := int(limit.Cur / 4) //nolint:gosec // below configured
-	if limit.Cur > 2*others {
-		possible = int(limit.Cur - others) //nolint:gosec // below configured
-	}
-	log.Warn("limits.max_connections is lowered to what the limit of open files allows",
-		"max_connections", possible, "configured", configured, "open_files", limit.Cur)
-	return possible
-}
-
-func newLog(c config.Log, w io.Writer) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.Level)) // validated
-	options := &slog.HandlerOptions{Level: level}
-	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tokend/cli"
+	"tokend/config"
 )
 
 func TestRelative(t *testing.T) {
@@ -36,7 +37,7 @@ func TestReachable(t *testing.T) {
 		{[]string{"[::1]:80"}, "http://[::1]:80"},
 		{[]string{"10.0.0.1:80"}, "http://10.0.0.1:80"},
 	} {
-		if got := cli.Reachable(c.listen); got != c.want {
+		if got := cli.Reachable(config.Config{Listen: c.listen}); got != c.want {
 			t.Errorf("%v: %s, want %s", c.listen, got, c.want)
 		}
 	}

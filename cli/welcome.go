@@ -9,7 +9,7 @@ import (
 // welcome tells a newcomer what the first start made and what to type next. The
 // line keeps the token out of the list of processes: curl reads it from its
 // standard input.
-func welcome(w io.Writer, d *dataDir, address net.Addr) {
+func welcome(w io.Writer, d *dataDir, address net.Addr, isTLS bool) {
 	say(w, `
 This was the first start: there is a new, empty store in %s. It uses
 
@@ -22,11 +22,11 @@ Make a first token:
 
   sed 's/^/Authorization: Bearer /' %s | curl -H @- -d '{"name":"example"}' %s
 
-`, d.path, d.masterKeyFile, d.adminTokenFile, shellQuote(d.adminTokenFile), curlTarget(address))
+`, d.path, d.masterKeyFile, d.adminTokenFile, shellQuote(d.adminTokenFile), curlTarget(address, isTLS))
 }
 
 // curlTarget is how curl reaches the token endpoint at an address.
-func curlTarget(address net.Addr) string {
+func curlTarget(address net.Addr, isTLS bool) string {
 	tcp, ok := address.(*net.TCPAddr)
 	if !ok {
 		return fmt.Sprintf("--unix-socket %s http://localhost/_/token", shellQuote(address.String()))
@@ -35,5 +35,9 @@ func curlTarget(address net.Addr) string {
 	if host.IP.IsUnspecified() {
 		host.IP = net.IPv4(127, 0, 0, 1)
 	}
-	return fmt.Sprintf("http://%s/_/token", host.String())
+	scheme := "http"
+	if isTLS {
+		scheme = "https"
+	}
+	return fmt.Sprintf("%s://%s/_/token", scheme, host.String())
 }

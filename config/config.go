@@ -20,15 +20,19 @@ type Config struct {
 	Listen         []string    `toml:"listen"` // nil: DefaultListen, unless systemd hands sockets over
 	AllowPlaintext bool        `toml:"allow_plaintext"`
 	AllowedHosts   []string    `toml:"allowed_hosts"`
+	AdminSocket    string      `toml:"admin_socket"` // a path; empty: none
+	AdminUsers     []string    `toml:"admin_users"`
 	DataDir        string      `toml:"data_dir"`
 	AdminTokenFile string      `toml:"admin_token_file"`
 	MasterKeyFile  string      `toml:"master_key_file"`
+	TLS            TLS         `toml:"tls"`
 	UnixSockets    UnixSockets `toml:"unix_sockets"`
 	Token          Token       `toml:"token"`
 	Timeouts       Timeouts    `toml:"timeouts"`
 	Limits         Limits      `toml:"limits"`
 	Store          Store       `toml:"store"`
 	Log            Log         `toml:"log"`
+	Audit          Audit       `toml:"audit"`
 	Admins         []Admin     `toml:"admin"`
 }
 
@@ -40,6 +44,14 @@ type UnixSockets struct {
 	Owner string `toml:"owner"` // a user's name or number; empty: ours
 	Group string `toml:"group"` // a group's name or number; empty: ours
 	Mode  string `toml:"mode"`  // octal
+}
+
+// TLS is about TCP listeners. Without a certificate they speak plain HTTP.
+type TLS struct {
+	CertFile     string `toml:"cert_file"`
+	KeyFile      string `toml:"key_file"`
+	ClientCAFile string `toml:"client_ca_file"`
+	Loopback     bool   `toml:"loopback"`
 }
 
 // Token is about the tokens that are issued.
@@ -71,6 +83,14 @@ type Store struct {
 type Log struct {
 	Level  string `toml:"level"`
 	Format string `toml:"format"`
+	Access bool   `toml:"access"`
+}
+
+// Audit is the record of management calls.
+type Audit struct {
+	Enabled  bool   `toml:"enabled"`
+	File     string `toml:"file"` // empty: the log
+	Required bool   `toml:"required"`
 }
 
 // Admin is somebody who manages tokens, known by the hash of his token.
@@ -85,6 +105,7 @@ func Default() Config {
 	return Config{
 		DataDir:     "./tokend-data",
 		UnixSockets: UnixSockets{Mode: "0660"},
+		TLS:         TLS{Loopback: true},
 		Token:       Token{Prefix: "tkd"},
 		Timeouts: Timeouts{
 			Header:   Duration{Duration: 5 * time.Second},
@@ -96,6 +117,7 @@ func Default() Config {
 		Limits: Limits{MaxConnections: 4096},
 		Store:  Store{MinFreeBytes: 128 << 20, MaxIndexedTokens: 2_000_000},
 		Log:    Log{Level: "info", Format: "text"},
+		Audit:  Audit{Enabled: true},
 	}
 }
 

@@ -24,7 +24,7 @@ func TestExampleFile(t *testing.T) {
 		}
 		want := config.Default()
 		want.Listen = []string{config.DefaultListen}
-		want.AllowedHosts = []string{} // an empty list is written out
+		want.AllowedHosts, want.AdminUsers = []string{}, []string{} // empty lists are written out
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
@@ -124,6 +124,16 @@ func TestValidate(t *testing.T) {
 		{"an allowed host with a port", `allowed_hosts = ["a:80"]`, `allowed_hosts: "a:80" is not the name of a host, without scheme and port`},
 		{"an empty allowed host", `allowed_hosts = [""]`, `allowed_hosts: "" is not the name`},
 		{"no data folder", `data_dir = ""`, "data_dir is empty"},
+		{"administrators on the machine", "admin_socket = \"/run/x.sock\"\nadmin_users = [\"daemon\", \"1000\"]", ""},
+		{"users without a socket", `admin_users = ["daemon"]`, "admin_users: there is no admin_socket"},
+		{"an address for a path", `admin_socket = "unix:/run/x.sock"`, `admin_socket: "unix:/run/x.sock" is not a path`},
+		{"one socket for all", "listen = [\"unix:/run/x.sock\"]\nadmin_socket = \"/run/x.sock\"", `admin_socket: "/run/x.sock" is in listen too`},
+		{"nobody", "admin_socket = \"/run/x.sock\"\nadmin_users = [\"65534\"]", `admin_users: "65534" cannot be an administrator`},
+		{"another address with TLS", "listen = [\"192.0.2.1:8470\"]\n[tls]\ncert_file = \"c\"\nkey_file = \"k\"", ""},
+		{"a certificate without a key", "[tls]\ncert_file = \"c\"", "tls: cert_file and key_file belong together"},
+		{"a key without a certificate", "[tls]\nkey_file = \"c\"", "tls: cert_file and key_file belong together"},
+		{"authorities without TLS", "[tls]\nclient_ca_file = \"c\"", "tls.client_ca_file: without tls.cert_file there is no TLS"},
+		{"no audit that is required", "[audit]\nenabled = false\nrequired = true", "audit: file and required mean nothing while enabled is false"},
 		{"the mode of sockets", "[unix_sockets]\nmode = \"660\"", ""},
 		{"no mode", "[unix_sockets]\nmode = \"rw\"", `unix_sockets.mode: "rw" is not an octal mode such as "0660"`},
 		{"a mode that is too much", "[unix_sockets]\nmode = \"4755\"", `unix_sockets.mode: "4755" is not an octal mode`},

@@ -122,3 +122,17 @@ func cause(err error) error {
 	}
 	return err
 }
+
+// Credential is the path of a credential that systemd gave the service
+// (systemd.exec(5)), or empty where there is none of that name.
+func Credential(name string) string {
+	directory := os.Getenv("CREDENTIALS_DIRECTORY")
+	if directory == "" {
+		return ""
+	}
+	path := filepath.Join(directory, name)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) { //nolint:gosec // systemd names the folder
+		return ""
+	}
+	return path
+}

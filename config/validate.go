@@ -20,7 +20,10 @@ func (c Config) Validate() error {
 	return errors.Join(slices.Concat(
 		c.validateListen(),
 		c.validateAllowedHosts(),
+		c.validateAdminSocket(),
 		c.UnixSockets.validate(),
+		c.TLS.validate(),
+		c.Audit.validate(),
 		c.Token.validate(),
 		c.Timeouts.validate(),
 		c.Limits.validate(),
@@ -48,7 +51,7 @@ func (c Config) validateListen() (errs []error) {
 			errs = append(errs, fmt.Errorf("listen: %q is there twice", address))
 		case err != nil:
 			errs = append(errs, fmt.Errorf("listen: %q %w", address, err))
-		case !loopback:
+		case !loopback && !c.TLS.Enabled():
 			errs = append(errs, c.checkPlaintext("listen", address))
 		}
 	}
@@ -58,7 +61,7 @@ func (c Config) validateListen() (errs []error) {
 // CheckInherited says what is against serving at the address of a socket that
 // another process opened for us.
 func (c Config) CheckInherited(address net.Addr) error {
-	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !c.TLS.Enabled() {
 		return c.checkPlaintext("a socket of systemd", address.String())
 	}
 	return nil
@@ -70,7 +73,34 @@ func (c Config) checkPlaintext(what, address string) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %q is not a loopback address, so tokens would cross the network in plain text: "+
-		"put a proxy that speaks TLS in front, or set allow_plaintext = true where the network is trusted", what, address)
+		"set tls.cert_file and tls.key_file, put a proxy that speaks TLS in front, or set allow_plaintext = true where the network is trusted", what, address)
+}
+
+// Enabled reports whether there is a certificate.
+func (t TLS) Enabled() bool { return t.CertFile != "" }
+
+// Covers reports whether a listener speaks TLS: one of TCP, on loopback only
+// where that is wanted.
+func (t TLS) Covers(address net.Addr) bool {
+	tcp, ok := address.(*net.TCPAddr)
+	return ok && t.Enabled() && (t.Loopback || !tcp.IP.IsLoopback())
+}
+
+func (t TLS) validate() (errs []error) {
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		errs = append(errs, errors.New("tls: cert_file and key_file belong together"))
+	}
+	if t.ClientCAFile != "" && t.CertFile == "" {
+		errs = append(errs, errors.New("tls.client_ca_file: without tls.cert_file there is no TLS"))
+	}
+	return errs
+}
+
+func (a Audit) validate() (errs []error) {
+	if !a.Enabled && (a.File != "" || a.Required) {
+		errs = append(errs, errors.New("audit: file and required mean nothing while enabled is false"))
+	}
+	return errs
 }
 
 var socketMode = regexp.MustCompile(`^0?[0-7]{3}$`)
@@ -129,6 +159,27 @@ func parseListen(address string) (loopback bool, err error) {
 		return false, fmt.Errorf("has the host %q; an IP address or localhost is expected", host)
 	}
 	return ip.IsLoopback(), nil
+}
+
+// Nobody is the number that the kernel shows for users that it cannot tell: never
+// an administrator.
+const Nobody = 65534
+
+func (c Config) validateAdminSocket() (errs []error) {
+	switch path := c.AdminSocket; {
+	case path == "" && len(c.AdminUsers) > 0:
+		errs = append(errs, errors.New("admin_users: there is no admin_socket on which they could be administrators"))
+	case strings.HasPrefix(path, "unix:"), strings.HasPrefix(path, "@"):
+		errs = append(errs, fmt.Errorf("admin_socket: %q is not a path such as /run/tokend/admin.sock", path))
+	case path != "" && slices.Contains(c.Listen, "unix:"+path):
+		errs = append(errs, fmt.Errorf("admin_socket: %q is in listen too; applications and proxies must use another socket", path))
+	}
+	for _, user := range c.AdminUsers {
+		if user == "" || user == "nobody" || user == strconv.Itoa(Nobody) {
+			errs = append(errs, fmt.Errorf("admin_users: %q cannot be an administrator", user))
+		}
+	}
+	return errs
 }
 
 var tokenPrefix = regexp.MustCompile(`^[a-z0-9]{1,16}$`)

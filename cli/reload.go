@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"syscall"
+
+	"tokend/api"
+	"tokend/config"
+)
+
+// reload takes up the configuration and the files that it names as they are now,
+// all of it or nothing.
+func (s *service) reload() {
+	s.manager.reloading()
+	err := s.tryReload()
+	if err != nil {
+		s.log.Error("the reload was refused; all stays as it was", "err", err)
+		s.manager.remark.Store("; the last reload was refused, see the log")
+	} else {
+		s.log.Info("reloaded")
+		s.manager.remark.Store("")
+	}
+	s.manager.ready()
+}
+
+func (s *service) tryReload() error {
+	c, err := s.load()
+	if err != nil {
+		return err
+	}
+	if keys := s.config.NeedRestart(c); len(keys) > 0 {
+		return fmt.Errorf("%s can change with a restart only", strings.Join(keys, ", "))
+	}
+	prepared, err := s.prepare(c)
+	if err != nil {
+		return err
+	}
+	s.takeUp(prepared)
+	return nil
+}
+
+// prepared is all that a reload changes, ready to be taken up without a failure.
+type prepared struct {
+	config    config.Config
+	settings  api.Settings
+	tls       *tls.Config
+	auditFile *os.File // nil: none
+}
+
+// drop closes what will not be taken up.
+func (p *prepared) drop() error {
+	if p.auditFile == nil {
+		return nil
+	}
+	return p.auditFile.Close()
+}
+
+// prepare reads what a configuration names. It changes nothing.
+func (s *service) prepare(c config.Config) (*prepared, error) {
+	data := *s.data
+	if err := data.readAdminAgain(c); err != nil {
+		return nil, err
+	}
+	admins, err := admins(c, &data)
+	if err != nil {
+		return nil, err
+	}
+	p := &prepared{config: c, settings: api.Settings{
+		Admins:       admins,
+		AllowedHosts: c.AllowedHosts,
+		Timeouts: api.Timeouts{
+			Header: c.Timeouts.Header.Duration,
+			Body:   c.Timeouts.Body.Duration,
+			Write:  c.Timeouts.Write.Duration,
+			Idle:   c.Timeouts.Idle.Duration,
+		},
+		MaxConnections: connectionLimit(c.Limits.MaxConnections, s.log),
+		AccessLog:      c.Log.Access,
+	}}
+	if p.settings.LocalAdmins, err = localAdmins(c); err != nil {
+		return nil, err
+	}
+	if p.tls, err = loadTLS(c.TLS); err != nil {
+		return nil, err
+	}
+	if c.Audit.Enabled {
+		p.settings.Audit = api.Audit{Handler: newHandler(c.Log, s.stderr, slog.LevelInfo), Required: c.Audit.Required}
+	}
+	if c.Audit.File != "" {
+		if p.auditFile, err = openAuditFile(c.Audit.File); err != nil {
+			return nil, err
+		}
+		p.settings.Audit.Handler = newFormat(c.Log, &s.auditFile, nil)
+	}
+	return p, nil
+}
+
+// takeUp makes what was prepared that in force.
+func (s *service) takeUp(p *prepared) {
+	s.letIn(p.config)
+	s.config = p.config
+	s.level.Set(levelOf(p.config.Log))
+	s.certificates.current.Store(p.tls)
+	if p.auditFile != nil {
+		s.auditFile.use(p.auditFile) // before it is written to
+	}
+	s.server.Apply(p.settings)
+	if p.auditFile == nil {
+		s.auditFile.use(nil)
+	}
+}
+
+// letIn gives the admin socket the mode for those who may be administrators. Who
+// they are is decided for each request.
+func (s *service) letIn(c config.Config) {
+	if c.AdminSocket == "" || adminSocketMode(c) == adminSocketMode(s.config) {
+		return
+	}
+	if err := os.Chmod(c.AdminSocket, config.UnixSockets{Mode: adminSocketMode(c)}.FileMode()); err != nil {
+		s.log.Warn("the admin socket keeps its mode", "err", err) // it may be one of systemd
+	}
+}
+
+// adminTokenFileName is what the log calls whoever uses the admin token file.
+const adminTokenFileName = "admin_token_file"
+
+// admins are all who may manage tokens. Nobody may be two of them: it would
+// depend on the order what he may do.
+func admins(c config.Config, data *dataDir) ([]api.Admin, error) {
+	var all []api.Admin
+	if data.adminTokenFile != "" {
+		all = append(all, api.Admin{Name: adminTokenFileName, SHA256: data.adminToken, Write: true})
+	}
+	for _, admin := range c.Admins {
+		if data.adminTokenFile != "" && admin.Hash() == data.adminToken {
+			return nil, fmt.Errorf("admin %q has the token of %s; give each a token of his own", admin.Name, data.adminTokenFile)
+		}
+		all = append(all, api.Admin{Name: admin.Name, SHA256: admin.Hash(), Write: admin.Write})
+	}
+	return all, nil
+}
+
+// connectionLimit is the configured one, or less where the system does not give
+// us the file descriptors for it.
+func connectionLimit(configured int, log *slog.Logger) int {
+	const others = 256 // the store's files, listeners, refused connections
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || uint64(configured)+others <= limit.Cur { //nolint:gosec // validated
+		return configured
+	}
+	possible := int(limit.Cur / 4) //nolint:gosec // below configured
+	if limit.Cur > 2*others {
+		possible = int(limit.Cur - others) //nolint:gosec // below configured
+	}
+	log.Warn("limits.max_connections is lowered to what the limit of open files allows",
+		"max_connections", possible, "configured", configured, "open_files", limit.Cur)
+	return possible
+}
