@@ -1,5 +1,5 @@
 # The few words that people type. CI runs .ci/run.
-.PHONY: build test lint bench man
+.PHONY: build test lint bench man packages
 
 build:
 	go build -trimpath -o tokend .
@@ -15,3 +15,32 @@ bench:
 
 man:
 	go run ./cli/man man
+
+# Packages. The same commit gives the same bytes, in whatever folder and at
+# whatever time: versions and times are the commit's.
+commit = $(shell TZ=UTC git log -1 --abbrev=7 --date=format-local:%Y%m%d%H%M%S --format='git%cd.%h')
+exact = $(shell git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null)
+nearest = $(shell git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null)
+VERSION ?= $(if $(exact),$(exact:v%=%),$(if $(nearest),$(nearest:v%=%)+$(commit),0.0.0~$(commit)))
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+DIST ?= dist
+ARCHES ?= amd64 arm64
+FORMATS ?= deb rpm
+nfpm = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+stage = $(DIST)/stage
+
+packages: export VERSION := $(VERSION)
+packages: export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)
+packages: export STAGE = $(stage)
+packages:
+	rm -rf $(stage) && mkdir -p $(stage)/man
+	go run ./cli/man $(stage)/man && gzip -9n $(stage)/man/*
+	for shell in bash zsh fish; do go run . completion $$shell >$(stage)/tokend.$$shell || exit; done
+	sh systemd/changelog "$(VERSION)" $(SOURCE_DATE_EPOCH) <CHANGELOG.md | gzip -9n >$(stage)/changelog.gz
+	for arch in $(ARCHES); do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=auto -ldflags "-s -w -X tokend/cli.version=$(VERSION)" -o $(stage)/$$arch/tokend . || exit; \
+		for format in $(FORMATS); do \
+			ARCH=$$arch $(nfpm) package --packager $$format --target $(DIST) || exit; \
+		done; \
+	done
+	rm -r $(stage)

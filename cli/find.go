@@ -41,7 +41,7 @@ func (f *clientFlags) register(flags *pflag.FlagSet) {
 
 // connect gives a client with an admin token.
 func (f *clientFlags) connect() (*client, error) {
-	c, err := f.connectAsNobody()
+	c, err := f.reach(adminAddress)
 	if err != nil {
 		return nil, err
 	}
@@ -69,14 +69,18 @@ func (f *clientFlags) connect() (*client, error) {
 }
 
 // connectAsNobody gives a client without a token, for what needs none.
-func (f *clientFlags) connectAsNobody() (*client, error) {
+func (f *clientFlags) connectAsNobody() (*client, error) { return f.reach(address) }
+
+// reach gives a client for the server that was named, or else for the one on this
+// machine.
+func (f *clientFlags) reach(of func(config.Config) string) (*client, error) {
 	address := cmp.Or(f.addr, os.Getenv("TOKEND_ADDR"))
 	if address == "" {
 		server, err := f.serverConfig()
 		if err != nil {
 			return nil, err
 		}
-		address = reachable(server)
+		address = of(server)
 	}
 	return newClient(address, f.allowPlaintext)
 }
@@ -96,13 +100,18 @@ func (f *clientFlags) serverConfig() (config.Config, error) {
 	return c, err
 }
 
-// reachable is the best of a server's addresses: the admin socket where we may use
-// it, or another Unix socket, since nobody else can listen in their place, or else
-// the first.
-func reachable(server config.Config) string {
+// adminAddress is where a server takes us for an administrator, if we may use that,
+// or else its address.
+func adminAddress(server config.Config) string {
 	if server.AdminSocket != "" && unix.Access(server.AdminSocket, unix.W_OK) == nil {
 		return "unix:" + server.AdminSocket
 	}
+	return address(server)
+}
+
+// address is the best of a server's addresses: a Unix socket, where nobody else
+// can listen in its place, or else the first.
+func address(server config.Config) string {
 	for _, address := range server.Listen {
 		if strings.HasPrefix(address, "unix:") {
 			return address

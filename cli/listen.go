@@ -181,10 +181,12 @@ func giveSocket(path string, sockets config.UnixSockets) error {
 		}
 	}
 	// Until here it is for us alone, by our umask.
-	if err := os.Chown(path, uid, gid); err != nil {
-		return &hintedError{
-			fmt.Errorf("the socket cannot be given to %s: %w", cmp.Or(sockets.Owner, sockets.Group), err),
-			"only root gives a socket to another user, and others give it to a group they belong to; a .socket unit of systemd can do both",
+	if uid != -1 || gid != -1 { // a sandbox may forbid even to ask
+		if err := os.Chown(path, uid, gid); err != nil {
+			return &hintedError{
+				fmt.Errorf("the socket cannot be given to %s: %w", cmp.Or(sockets.Owner, sockets.Group), err),
+				"only root may, and not tokend.service; with systemd, a .socket unit does it",
+			}
 		}
 	}
 	return os.Chmod(path, sockets.FileMode())

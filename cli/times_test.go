@@ -24,7 +24,7 @@ func TestRelative(t *testing.T) {
 	}
 }
 
-func TestReachable(t *testing.T) {
+func TestAddress(t *testing.T) {
 	for _, c := range []struct {
 		listen []string
 		want   string
@@ -37,7 +37,7 @@ func TestReachable(t *testing.T) {
 		{[]string{"[::1]:80"}, "http://[::1]:80"},
 		{[]string{"10.0.0.1:80"}, "http://10.0.0.1:80"},
 	} {
-		if got := cli.Reachable(config.Config{Listen: c.listen}); got != c.want {
+		if got := cli.Address(config.Config{Listen: c.listen}); got != c.want {
 			t.Errorf("%v: %s, want %s", c.listen, got, c.want)
 		}
 	}
