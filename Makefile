@@ -33,7 +33,7 @@ packages: export VERSION := $(VERSION)
 packages: export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)
 packages: export STAGE = $(stage)
 packages:
-	rm -rf $(stage) && mkdir -p $(stage)/man
+	rm -rf $(stage) $(DIST)/tokend[-_]*.deb $(DIST)/tokend[-_]*.rpm && mkdir -p $(stage)/man
 	go run ./cli/man $(stage)/man && gzip -9n $(stage)/man/*
 	for shell in bash zsh fish; do go run . completion $$shell >$(stage)/tokend.$$shell || exit; done
 	sh systemd/changelog "$(VERSION)" $(SOURCE_DATE_EPOCH) <CHANGELOG.md | gzip -9n >$(stage)/changelog.gz

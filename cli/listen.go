@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"os/user"
 	"slices"
@@ -147,6 +148,8 @@ func listenOn(address string, sockets config.UnixSockets) (net.Listener, error) 
 		if err := clearSocket(path); err != nil {
 			return nil, err
 		}
+	} else if at, err := netip.ParseAddrPort(address); err == nil && at.Addr().Is4() {
+		network = "tcp4" // or 0.0.0.0 would be all of IPv6 too
 	}
 	l, err := net.Listen(network, address)
 	switch {

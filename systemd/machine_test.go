@@ -2,7 +2,14 @@ package systemd_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -167,6 +174,38 @@ func (m *machine) pid() string {
 func (m *machine) put(from, to string) {
 	m.t.Helper()
 	host(m.t, "cp", from, filepath.Join(m.root, to))
+}
+
+// write makes a file on the machine.
+func (m *machine) write(path, content string) {
+	m.t.Helper()
+	if err := os.WriteFile(filepath.Join(m.root, path), []byte(content), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// certify makes a certificate for 127.0.0.1 that vouches for itself.
+func (m *machine) certify(t *testing.T, certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "tokend"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	made, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write(certificate, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: made})))
+	m.write(key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})))
 }
 
 // dial connects from within the machine.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -131,16 +132,37 @@ func TestInstallation(t *testing.T) {
 		m.run("systemctl stop tokend && systemctl enable --now tokend.socket && systemctl start tokend")
 		m.expect("curl -sS --unix-socket /run/tokend/tokend.sock http://localhost/readyz", `"ready"`)
 	})
-	step("the key and the admin token move into encrypted credentials", func(*testing.T) {
-		for _, secret := range []string{"master-key /var/lib/tokend/master.key", "admin-token /var/lib/tokend/admin.token"} {
-			name, file, _ := strings.Cut(secret, " ")
-			m.run(fmt.Sprintf("systemd-creds encrypt --name=tokend.%s %s /etc/credstore.encrypted/tokend.%s", name, file, name))
-			m.run("mv " + file + " /root/")
-		}
+	step("the README's way to rotate the admin token", func(*testing.T) {
+		m.run("cp /var/lib/tokend/admin.token /root/old.token")
+		m.follow("… rotate an admin token?")
+		m.run("cp /var/lib/tokend/admin.token /root/admin.token")
+		const list = "sed 's/^/Authorization: Bearer /' /root/%s.token | curl -sS -H @- http://127.0.0.1:8470/_/token"
+		m.awaitOutput(fmt.Sprintf(list, "admin"), `"backup"`)
+		m.expect(fmt.Sprintf(list, "old"), `"invalid_token"`)
+	})
+	step("the README's way to rotate the master key", func(*testing.T) {
+		m.run("cp -p /var/lib/tokend/master.key /root/old.key")
+		m.follow("… rotate the master key?")
 		m.run("systemctl restart tokend")
+		m.expect("tokend token verify < /root/backup.token", "backup: read and write")
+		m.refuse("cmp /root/old.key /var/lib/tokend/master.key", "differ")
+		m.expect("wc -l < /var/lib/tokend/master.key", "1\n")
+	})
+	step("the README's way to keep both as encrypted credentials", func(*testing.T) {
+		m.run("cp -p /var/lib/tokend/master.key /root/master.key")
+		m.follow("… keep the master key and the admin token out of the data folder?")
 		m.expect("tokend token verify < /root/backup.token", "backup: read and write")
 		m.expect("sed 's/^/Authorization: Bearer /' /root/admin.token | curl -sS -H @- http://127.0.0.1:8470/_/token", `"backup"`)
 		m.expect("ls /var/lib/tokend", "store\n")
+	})
+	step("the README's way to put it behind TLS", func(t *testing.T) {
+		m.certify(t, "/root/cert.pem", "/root/key.pem")
+		m.run("cp /root/cert.pem /etc/tokend/ && install -m 640 -g tokend /root/key.pem /etc/tokend/")
+		m.write("/etc/tokend/config.toml", m.run("cat /root/config.toml")+m.block("… put it behind TLS?", "toml"))
+		m.run("systemctl restart tokend")
+		m.expect("curl -sS --cacert /root/cert.pem https://127.0.0.1:8443/healthz", "ok")
+		m.expect("curl -sS http://127.0.0.1:8470/healthz", "ok")
+		m.run("cp /root/config.toml /etc/tokend/config.toml && systemctl restart tokend")
 	})
 	step("the audit goes to a file of its own, which can be moved away", func(*testing.T) {
 		m.run(`printf '\n[audit]\nfile = "/var/log/tokend/audit.log"\nrequired = true\n' >> /etc/tokend/config.toml && systemctl reload tokend`)
@@ -174,12 +196,51 @@ func TestInstallation(t *testing.T) {
 		m.expect("systemctl is-active tokend.service tokend.socket", "active\nactive\n")
 		m.expect("tokend token verify < /root/backup.token", "backup: read and write")
 	})
+	step("the README's way to move it to another machine", func(*testing.T) {
+		m.run("rm /etc/credstore.encrypted/tokend.* && install -m 600 -o tokend /root/master.key /var/lib/tokend/master.key")
+		commands := m.readme("… move it to another machine?")
+		m.run("cd /root && " + commands[0])
+		m.run("apt-get purge -y tokend && apt-get install -y /root/present.deb")
+		m.run("cd /root && " + commands[1])
+		m.run(commands[2])
+		m.expect("tokend token verify < /root/backup.token", "backup: read and write")
+	})
 	step("purge removes the data", func(*testing.T) {
 		m.run("apt-get purge -y tokend")
-		m.run("test ! -e /var/lib/tokend && test ! -e /var/log/tokend && test ! -e /etc/tokend && test ! -e /run/tokend")
-		m.expect("ls /etc/credstore.encrypted", "tokend.master-key") // is the machine's
+		m.run("test ! -e /var/lib/tokend && test ! -e /var/log/tokend && test ! -e /run/tokend")
+		m.expect("ls -x /etc/tokend", "cert.pem  key.pem\n") // what the administrator put there is his
 		m.expect("systemctl list-unit-files 'tokend*' --no-legend --no-pager | wc -l", "0")
 	})
+}
+
+// block is the first block of a kind in the README behind one of its questions.
+func (m *machine) block(question, kind string) string {
+	m.t.Helper()
+	content, err := os.ReadFile("../README.md")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	_, behind, found := strings.Cut(string(content), "**"+question+"**")
+	_, block, _ := strings.Cut(behind, "```"+kind+"\n")
+	block, _, _ = strings.Cut(block, "```")
+	if !found || block == "" {
+		m.t.Fatalf("the README does not answer %s", question)
+	}
+	return block
+}
+
+// readme is the commands in such a block.
+func (m *machine) readme(question string) []string {
+	m.t.Helper()
+	return strings.Split(strings.TrimSpace(strings.ReplaceAll(m.block(question, "sh"), "sudo ", "")), "\n") // root we are
+}
+
+// follow runs them.
+func (m *machine) follow(question string) {
+	m.t.Helper()
+	for _, command := range m.readme(question) {
+		m.run(command)
+	}
 }
 
 // underLoad sends a request every 5 ms over new connections of both kinds while
