@@ -2,11 +2,14 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 
 	"github.com/coreos/go-systemd/v22/journal"
 
@@ -120,10 +123,17 @@ type auditFile struct {
 	file *os.File
 }
 
+// openAuditFile refuses a pipe: one that nobody reads would hold up whoever writes.
 func openAuditFile(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
+	if errors.Is(err, syscall.ENXIO) {
+		return nil, fmt.Errorf("audit.file: %s is not a file", path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("audit.file: %w", err)
+	}
+	if info, err := file.Stat(); err != nil || info.Mode()&fs.ModeNamedPipe != 0 {
+		return nil, errors.Join(fmt.Errorf("audit.file: %s is not a file", path), err, file.Close())
 	}
 	return file, nil
 }

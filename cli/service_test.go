@@ -250,6 +250,19 @@ func TestAuditFile(t *testing.T) {
 		s.expectTaken()
 		s.expectStatus(admin, 200)
 	})
+	t.Run("is no pipe, which could hold everybody up", func(t *testing.T) {
+		if err := syscall.Mkfifo(filepath.Join(s.dir, "pipe"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.configure(minimal + "[audit]\nfile = \"pipe\"\n")
+		s.expectRefused("audit.file: pipe is not a file")
+		reader, err := os.OpenFile(filepath.Join(s.dir, "pipe"), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = reader.Close() }()
+		s.expectRefused("audit.file: pipe is not a file")
+	})
 	t.Run("can be taken away", func(*testing.T) {
 		s.configure(minimal + "[audit]\nenabled = false\n")
 		s.expectTaken()
