@@ -20,16 +20,21 @@ type Audit struct {
 	Required bool         // no management call is carried out that cannot be recorded
 }
 
-// maxAuditedNames keeps a record short enough for what carries logs: a call that
-// touched more tokens has several.
-const maxAuditedNames = 100
+// A record stays short enough for what carries logs: a call that touched more
+// tokens has several.
+const (
+	maxAuditedNames = 100
+	maxAuditedBytes = 16 << 10 // of names; journald cuts lines at 48 KiB
+)
 
 // audited is what is to be recorded of a management call.
 type audited struct {
-	action string   // what a bulk does, what an export holds
-	name   string   // of the one token that it is about
-	names  []string // of those that it changed
-	filter string   // what it chose them by
+	action  string   // what a bulk does, what an export holds
+	name    string   // of the one token that it is about
+	names   []string // of those that it changed
+	filter  string   // what it chose them by
+	refused int      // lines of an import
+	begun   bool     // the answer is a stream, which may end early
 }
 
 // announce records a management call before it is carried out, where a call that
@@ -53,8 +58,11 @@ func (s *Server) audit(r *request, rt *route) {
 	}
 	status := slog.Int("status", r.ctx.Response.StatusCode())
 	outcome := slog.String("outcome", "done")
-	if r.failed != "" {
+	switch {
+	case r.failed != "":
 		outcome.Value = slog.StringValue(r.failed)
+	case r.audited.begun:
+		outcome.Value = slog.StringValue("begun")
 	}
 	skipped := 0
 	if r.who() == "" {
@@ -68,8 +76,8 @@ func (s *Server) audit(r *request, rt *route) {
 		attrs := []slog.Attr{outcome, status}
 		for _, a := range []slog.Attr{
 			slog.String("action", r.audited.action),
-			slog.String("name", r.audited.name),
-			slog.String("filter", r.audited.filter),
+			slog.String("name", s.hide(r.audited.name)),
+			slog.String("filter", s.hide(r.audited.filter)),
 		} {
 			if a.Value.String() != "" {
 				attrs = append(attrs, a)
@@ -79,9 +87,12 @@ func (s *Server) audit(r *request, rt *route) {
 			attrs = append(attrs, slog.Int("skipped_before", skipped))
 		}
 		if len(names) > 0 {
-			piece := names[:min(len(names), maxAuditedNames)]
+			piece := names[:fitting(names)]
 			names = names[len(piece):]
-			attrs = append(attrs, slog.String("names", quoted(piece)))
+			attrs = append(attrs, slog.String("names", valueShape.ReplaceAllLiteralString(quoted(piece), hidden)))
+		}
+		if r.audited.refused > 0 {
+			attrs = append(attrs, slog.Int("refused", r.audited.refused))
 		}
 		_ = s.record(audit, r, rt, attrs...) // which has told
 	}
@@ -103,13 +114,28 @@ func (s *Server) record(audit Audit, r *request, rt *route, attrs ...slog.Attr) 
 	return err
 }
 
-// who is the caller's name: an administrator's, or that of the token that it
-// presented, or nothing.
-func (r *request) who() string {
-	if r.admin.Name != "" {
-		return r.admin.Name
+// fitting is how many of the names fit a record.
+func fitting(names []string) (n int) {
+	size := 0
+	for n < min(len(names), maxAuditedNames) && size < maxAuditedBytes {
+		size += len(names[n])
+		n++
 	}
-	return r.grant.Name
+	return n
+}
+
+// who is the caller: an administrator, or the token that it presented, or nobody
+// who is known.
+func (r *request) who() string {
+	switch {
+	case r.admin.Local:
+		return "local:" + r.admin.Name
+	case r.admin.Name != "":
+		return "admin:" + r.admin.Name
+	case r.grant.Name != "":
+		return "token:" + r.grant.Name
+	}
+	return ""
 }
 
 // quoted is names as a JSON array.

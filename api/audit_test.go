@@ -57,26 +57,29 @@ func TestAudit(t *testing.T) {
 	issued := s.create(`{"name":"issued"}`)
 	records.taken()
 	for _, c := range []struct{ authorization, method, target, body, want string }{
-		{"admin", "POST", "/_/token", `{"name":"a b"}`, `who=admin operation=create outcome=done status=201 name="a b"`},
-		{"admin", "POST", "/_/token", `{"name":"a b"}`, `who=admin operation=create outcome=name_taken status=409 name="a b"`},
-		{"admin", "POST", "/_/token", `{"name":"x\ny"}`, `who=admin operation=create outcome=invalid_name status=400`},
-		{"admin", "PUT", "/_/token", `{"name":"a b","write":false}`, `who=admin operation=replace outcome=done status=200 name="a b"`},
-		{"admin", "PATCH", "/_/token", `{"name":"a b","active":false}`, `who=admin operation=update outcome=done status=200 name="a b"`},
-		{"admin", "POST", "/_/token/rotate", `{"name":"a b"}`, `who=admin operation=rotate outcome=done status=200 name="a b"`},
-		{"admin", "GET", "/_/token/value?name=a+b", "", `who=admin operation=value outcome=done status=200 name="a b"`},
-		{"admin", "GET", "/_/token?name=a+b", "", `who=admin operation=list outcome=done status=200 name="a b"`},
-		{"admin", "GET", "/_/token?status=active&prefix=a", "", `who=admin operation=list outcome=done status=200 filter="prefix=a&status=active"`},
-		{"admin", "GET", "/_/token/export", "", `who=admin operation=export outcome=done status=200`},
-		{"admin", "GET", "/_/token/export?values=true", "", `who=admin operation=export outcome=done status=200 action=values`},
+		{"admin", "POST", "/_/token", `{"name":"a b"}`, `who=admin:admin operation=create outcome=done status=201 name="a b"`},
+		{"admin", "POST", "/_/token", `{"name":"a b"}`, `who=admin:admin operation=create outcome=name_taken status=409 name="a b"`},
+		{"admin", "POST", "/_/token", `{"name":"x\ny"}`, `who=admin:admin operation=create outcome=invalid_name status=400`},
+		{"admin", "PUT", "/_/token", `{"name":"a b","write":false}`, `who=admin:admin operation=replace outcome=done status=200 name="a b"`},
+		{"admin", "PATCH", "/_/token", `{"name":"a b","active":false}`, `who=admin:admin operation=update outcome=done status=200 name="a b"`},
+		{"admin", "POST", "/_/token/rotate", `{"name":"a b"}`, `who=admin:admin operation=rotate outcome=done status=200 name="a b"`},
+		{"admin", "GET", "/_/token/value?name=a+b", "", `who=admin:admin operation=value outcome=done status=200 name="a b"`},
+		{"admin", "GET", "/_/token?name=a+b", "", `who=admin:admin operation=list outcome=done status=200 name="a b"`},
+		{"admin", "GET", "/_/token?status=active&prefix=a", "", `who=admin:admin operation=list outcome=begun status=200 filter="prefix=a&status=active"`},
+		{"admin", "GET", "/_/token/export", "", `who=admin:admin operation=export outcome=begun status=200`},
+		{"admin", "GET", "/_/token/export?values=true", "", `who=admin:admin operation=export outcome=begun status=200 action=values`},
 		{"admin", "POST", "/_/token/bulk", `{"action":"delete","filter":{"prefix":"a"},"dry_run":true}`,
-			`who=admin operation=bulk outcome=done status=200 action="delete (dry run)" filter="{\"prefix\":\"a\"}"`},
+			`who=admin:admin operation=bulk outcome=done status=200 action="delete (dry run)" filter="{\"prefix\":\"a\"}"`},
 		{"admin", "POST", "/_/token/bulk", `{"action":"activate","names":["a b","issued"]}`,
-			`who=admin operation=bulk outcome=done status=200 action=activate names="[\"a b\",\"issued\"]"`},
-		{"admin", "DELETE", "/_/token?name=a+b", "", `who=admin operation=delete outcome=done status=200 name="a b"`},
-		{"admin", "DELETE", "/_/token?name=none", "", `who=admin operation=delete outcome=token_not_found status=404 name=none`},
-		{"admin", "POST", "/_/token/import", `{"name":"c"}`, `who=admin operation=import outcome=done status=200 names="[\"c\"]"`},
-		{"reader", "DELETE", "/_/token?name=issued", "", `who=reader operation=delete outcome=insufficient_scope status=403`},
-		{"issued", "GET", "/_/token", "", `who="" operation=list outcome=insufficient_scope status=403`},
+			`who=admin:admin operation=bulk outcome=done status=200 action=activate names="[\"a b\",\"issued\"]"`},
+		{"admin", "POST", "/_/token/bulk", `{"action":"delete","names":["none","issued"]}`,
+			`who=admin:admin operation=bulk outcome=token_not_found status=404 action=delete names="[\"none\",\"issued\"]"`},
+		{"admin", "POST", "/_/token/import", `{"name":"issued"}`, `who=admin:admin operation=import outcome=done status=200 refused=1`},
+		{"admin", "DELETE", "/_/token?name=a+b", "", `who=admin:admin operation=delete outcome=done status=200 name="a b"`},
+		{"admin", "DELETE", "/_/token?name=none", "", `who=admin:admin operation=delete outcome=token_not_found status=404 name=none`},
+		{"admin", "POST", "/_/token/import", `{"name":"c"}`, `who=admin:admin operation=import outcome=done status=200 names="[\"c\"]"`},
+		{"reader", "DELETE", "/_/token?name=issued", "", `who=admin:reader operation=delete outcome=insufficient_scope status=403`},
+		{"issued", "GET", "/_/token", "", `who=token:issued operation=list outcome=insufficient_scope status=403`},
 		{"nobody", "GET", "/_/token", "", `who="" operation=list outcome=invalid_token status=401`},
 		{"", "GET", "/_/token", "", `who="" operation=list outcome=unauthorized status=401`},
 		{"issued", "GET", "/_/token/verify", "", ""}, // is no management
@@ -97,6 +100,31 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// A value that is pasted where it does not belong is not recorded.
+func TestAudit_values(t *testing.T) {
+	const elsewhere = "made-elsewhere-0123456789"
+	s, records := newAuditedServer(t, false)
+	value := s.create(`{"name":"x"}`)
+	s.ask("POST", "/_/token/import", `{"name":"y","token":"`+elsewhere+`"}`)
+	for _, secret := range []string{value, elsewhere, "tkdadm_" + value[4:]} {
+		s.ask("GET", "/_/token?name="+secret, "")
+		s.ask("GET", "/_/token?prefix="+secret, "")
+		s.ask("DELETE", "/_/token", `{"name":"`+secret+`"}`)
+		s.ask("POST", "/_/token/bulk", `{"action":"delete","names":["`+secret+`"]}`)
+		s.ask("POST", "/_/token/bulk", `{"action":"delete","filter":{"prefix":"`+secret+`"}}`)
+		s.askAs("", "GET", "/_/token", "", "X-Request-Id", secret)
+	}
+	got := records.taken()
+	for _, secret := range []string{value, value[4:]} {
+		if strings.Contains(got, secret) {
+			t.Errorf("a value is recorded:\n%s", got)
+		}
+	}
+	if strings.Contains(got, "name="+elsewhere) {
+		t.Errorf("a value that was made elsewhere is recorded:\n%s", got)
+	}
+}
+
 func TestAudit_manyNames(t *testing.T) {
 	s, records := newAuditedServer(t, false)
 	var lines strings.Builder
@@ -107,6 +135,11 @@ func TestAudit_manyNames(t *testing.T) {
 	got := records.taken()
 	if n := strings.Count(got, "msg=audit"); n != 3 {
 		t.Errorf("%d records", n)
+	}
+	for line := range strings.Lines(got) {
+		if len(line) > 40_000 {
+			t.Errorf("a record has %d bytes", len(line))
+		}
 	}
 	for i := range 250 {
 		if name := fmt.Sprintf(`\"n%03d\"`, i); strings.Count(got, name) != 1 {
@@ -145,8 +178,8 @@ func TestAudit_failingSink(t *testing.T) {
 	t.Run("stops management where it is required, never verification", func(t *testing.T) {
 		s, records := newAuditedServer(t, true)
 		value := s.create(`{"name":"x"}`)
-		if got, want := records.taken(), "level=INFO msg=audit who=admin operation=create outcome=asked \n"+
-			"level=INFO msg=audit who=admin operation=create outcome=done status=201 name=x \n"; got != want {
+		if got, want := records.taken(), "level=INFO msg=audit who=admin:admin operation=create outcome=asked \n"+
+			"level=INFO msg=audit who=admin:admin operation=create outcome=done status=201 name=x \n"; got != want {
 			t.Errorf("%s\nwant %s", got, want)
 		}
 		records.fail(true)
@@ -169,9 +202,9 @@ func TestAccessLog(t *testing.T) {
 	s.askAs("Bearer "+value, "GET", "/_/auth/envoy/"+value, "")
 	s.askAs("", "BREW", "/"+value+"?"+value, "")
 	for _, want := range []string{
-		`msg=request method=POST route=/_/token status=201 who=admin from=127.0.0.1:`,
-		`msg=request method=GET route=/_/token/verify status=200 who=x from=127.0.0.1:`,
-		`msg=request method=GET route=/_/auth/envoy/{path:*} status=200 who=x`,
+		`msg=request method=POST route=/_/token status=201 who=admin:admin from=127.0.0.1:`,
+		`msg=request method=GET route=/_/token/verify status=200 who=token:x from=127.0.0.1:`,
+		`msg=request method=GET route=/_/auth/envoy/{path:*} status=200 who=token:x`,
 		`msg=request method=other route=(unknown) status=404 who=""`,
 	} {
 		if !strings.Contains(s.log.String(), want) {

@@ -11,6 +11,7 @@ type Admin struct {
 	Name   string
 	SHA256 [sha256.Size]byte
 	Write  bool // false: may list, nothing else
+	Local  bool // known by who he is, on the socket for that
 }
 
 // authorize lets a request pass or says why not. On its way it notes who asks.
@@ -42,7 +43,7 @@ func (s *Server) authorizeAdmin(r *request, need access) error {
 	}
 	admin, ok := s.findAdmin(credential)
 	if !ok {
-		return s.refuseCredential(credential)
+		return s.refuseCredential(r, credential)
 	}
 	r.admin = admin
 	if need == writeAdmin && !admin.Write {
@@ -97,8 +98,8 @@ func (s *Server) findAdmin(credential []byte) (found Admin, ok bool) {
 
 // refuseCredential tells an issued token, which would be good elsewhere, from
 // all others, of which nothing is told.
-func (s *Server) refuseCredential(credential []byte) error {
-	if _, err := s.Store.Peek(credential); err != nil {
+func (s *Server) refuseCredential(r *request, credential []byte) (err error) {
+	if r.grant, err = s.Store.Peek(credential); err != nil {
 		return err
 	}
 	return errIssuedToken

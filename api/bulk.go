@@ -47,15 +47,16 @@ func (s *Server) bulk(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	done, err := s.Store.Bulk(bulk)
-	r.audited.action = string(bulk.Action)
+	r.audited.action, r.audited.names = string(bulk.Action), bulk.Names
 	if bulk.DryRun {
 		r.audited.action += " (dry run)"
-	} else {
-		r.audited.names = done.Names
 	}
 	if body.Filter != nil {
 		r.audited.filter = body.Filter.String()
+	}
+	done, err := s.Store.Bulk(bulk)
+	if err == nil && !bulk.DryRun {
+		r.audited.names = done.Names
 	}
 	return reply{data: bulkView{len(done.Names), done.Changed, done.Names}}, err
 }

@@ -115,7 +115,12 @@ func (cs *connections) add(accepted net.Conn, forAdmins bool) *connection {
 	if len(cs.open) >= cs.settings.Load().MaxConnections {
 		return nil
 	}
-	if tcp, ok := underTLS(accepted).(*net.TCPConn); ok {
+	carrier := underTLS(accepted)
+	if carrier != accepted {
+		// TLS also writes where we read: its part of the handshake, new keys.
+		_ = accepted.SetWriteDeadline(time.Now().Add(cs.timeouts().Header + cs.timeouts().Write))
+	}
+	if tcp, ok := carrier.(*net.TCPConn); ok {
 		// A write then waits for tens of kilobytes to be read, not for megabytes,
 		// and its deadline means that the client does not read.
 		_ = tcp.SetWriteBuffer(sendBuffer)
@@ -194,7 +199,7 @@ func (cs *connections) closeWhere(chosen func(*connection) bool) {
 	defer cs.mu.Unlock()
 	for c := range cs.open {
 		if chosen(c) {
-			_ = c.Conn.Close()
+			_ = underTLS(c.Conn).Close() // without the words of TLS, which could wait
 		}
 	}
 }

@@ -180,6 +180,7 @@ func (s *Server) importBatch(r *request, lines []line) (batchView, error) {
 		for _, refusal := range refused.Refusals {
 			view.Refused = append(view.Refused, refusalOf(lines[refusal.Index], refusal))
 		}
+		r.audited.refused += len(view.Refused)
 		return view, nil
 	}
 	if err != nil {

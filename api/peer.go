@@ -61,7 +61,7 @@ func (s *Server) authorizePeer(r *request) error {
 	if !ok || !c.peer.known || c.peer.uid == nobody || isForwarded(&r.ctx.Request.Header) {
 		return errNotLocalAdmin
 	}
-	r.admin = Admin{Name: "local:" + name, Write: true}
+	r.admin = Admin{Name: name, Write: true, Local: true}
 	return nil
 }
 

@@ -50,6 +50,7 @@ func (r *request) succeed(reply reply) {
 		answer.Header.SetContentType(jsonType)
 		answer.SetBody(reply.json)
 	case reply.stream != nil:
+		r.audited.begun = true
 		r.writeStream(reply.stream)
 	case reply.kind != "":
 		answer.Header.SetContentType(reply.kind)

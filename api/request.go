@@ -152,7 +152,7 @@ func (r *request) identify(now time.Time) {
 			}
 		}
 	}
-	if len(id) == 0 || len(id) > 64 || !isSane(id) {
+	if len(id) == 0 || len(id) > 64 || !isSane(id) || mayBeValue(id) {
 		id = r.ids.next(now)
 	}
 	r.id = id
