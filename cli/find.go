@@ -15,7 +15,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"tokend/config"
 )
@@ -100,13 +99,24 @@ func (f *clientFlags) serverConfig() (config.Config, error) {
 	return c, err
 }
 
-// adminAddress is where a server takes us for an administrator, if we may use that,
-// or else its address.
+// adminAddress is where a server takes us for an administrator, if it does, or else
+// its address. What a server that was killed left behind is nobody's.
 func adminAddress(server config.Config) string {
-	if server.AdminSocket != "" && unix.Access(server.AdminSocket, unix.W_OK) == nil {
-		return "unix:" + server.AdminSocket
+	if server.AdminSocket == "" || !isLocalAdmin(server) {
+		return address(server)
 	}
-	return address(server)
+	c, err := net.DialTimeout("unix", server.AdminSocket, 5*time.Second)
+	if err != nil {
+		return address(server)
+	}
+	_ = c.Close()
+	return "unix:" + server.AdminSocket
+}
+
+func isLocalAdmin(server config.Config) bool {
+	users, err := localAdmins(server)
+	_, ok := users[uint32(os.Geteuid())] //nolint:gosec // a user's number has 32 bits
+	return err == nil && ok
 }
 
 // address is the best of a server's addresses: a Unix socket, where nobody else

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
 
 	"tokend/config"
 )
@@ -23,6 +24,7 @@ import (
 type listeners struct {
 	open   []net.Listener
 	admins net.Listener // on which users are administrators by who they are; nil: none
+	own    map[string]ownSocket
 }
 
 func (ls *listeners) all() []net.Listener {
@@ -36,13 +38,16 @@ func (ls *listeners) close() {
 	for _, l := range ls.all() {
 		_ = l.Close()
 	}
+	for _, socket := range ls.own {
+		socket.remove()
+	}
 }
 
 // listen takes the sockets that systemd hands over and opens the configured
 // addresses that are not among them, all or none. The default address is for a
 // server that has no other.
 func listen(c config.Config) (ls *listeners, err error) {
-	ls = &listeners{}
+	ls = &listeners{own: map[string]ownSocket{}}
 	defer func() {
 		if err != nil {
 			ls.close()
@@ -57,7 +62,7 @@ func listen(c config.Config) (ls *listeners, err error) {
 		if i := slices.IndexFunc(ls.open, func(l net.Listener) bool { return isAt(l.Addr(), address) }); i >= 0 {
 			ls.admins = ls.open[i]
 			ls.open = slices.Delete(ls.open, i, i+1)
-		} else if ls.admins, err = listenOn(address, config.UnixSockets{Mode: adminSocketMode(c)}); err != nil {
+		} else if ls.admins, err = ls.listenOn(address, config.UnixSockets{Mode: adminSocketMode(c)}); err != nil {
 			return ls, err
 		}
 	}
@@ -69,7 +74,7 @@ func listen(c config.Config) (ls *listeners, err error) {
 		if slices.ContainsFunc(handedOver, func(l net.Listener) bool { return isAt(l.Addr(), address) }) {
 			continue
 		}
-		l, err := listenOn(address, c.UnixSockets)
+		l, err := ls.listenOn(address, c.UnixSockets)
 		if err != nil {
 			return ls, err
 		}
@@ -112,7 +117,7 @@ func inherited(c config.Config) (all []net.Listener, err error) {
 		return nil, fmt.Errorf("the sockets from systemd cannot be used: %w", err)
 	}
 	for i, l := range opened {
-		if l == nil {
+		if l == nil || !isListening(l) {
 			return all, fmt.Errorf("socket %d from systemd is not a stream socket that listens; a .socket unit opens them with ListenStream=", i+1)
 		}
 		all = append(all, l)
@@ -133,14 +138,32 @@ func isAt(listener net.Addr, address string) bool {
 	return err == nil && ok && tcp.Port == at.Port && sameIP(tcp.IP, at.IP)
 }
 
-// sameIP takes all addresses of the machine for the same, however they are
-// written.
-func sameIP(a, b net.IP) bool {
-	isAll := func(ip net.IP) bool { return len(ip) == 0 || ip.IsUnspecified() }
-	return a.Equal(b) || isAll(a) && isAll(b)
+// sameIP also takes all addresses of the machine, [::], for those of IPv4.
+func sameIP(listener, configured net.IP) bool {
+	isAll := listener.IsUnspecified() && listener.To4() == nil
+	return listener.Equal(configured) || isAll && (configured == nil || configured.IsUnspecified())
 }
 
-func listenOn(address string, sockets config.UnixSockets) (net.Listener, error) {
+// isListening tells a socket of streams that listens from others.
+func isListening(l net.Listener) bool {
+	socket, ok := l.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	listening := false
+	err = raw.Control(func(fd uintptr) {
+		accepts, err1 := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		kind, err2 := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE)
+		listening = err1 == nil && err2 == nil && accepts == 1 && kind == unix.SOCK_STREAM
+	})
+	return err == nil && listening
+}
+
+func (ls *listeners) listenOn(address string, sockets config.UnixSockets) (net.Listener, error) {
 	network := "tcp"
 	path, isSocket := strings.CutPrefix(address, "unix:")
 	if isSocket {
@@ -161,15 +184,61 @@ func listenOn(address string, sockets config.UnixSockets) (net.Listener, error) 
 	case err != nil:
 		return nil, fmt.Errorf("cannot listen: %w", err)
 	case isSocket:
-		if err := giveSocket(path, sockets); err != nil {
+		l.(*net.UnixListener).SetUnlinkOnClose(false) // the path may lead elsewhere then
+		own, err := ownedSocket(path)
+		if err == nil {
+			ls.own[path] = own
+			err = own.give(sockets)
+		}
+		if err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
 	}
 	return l, nil
 }
 
-// giveSocket makes a socket that we opened its configured owner's.
-func giveSocket(path string, sockets config.UnixSockets) error {
+// ownSocket is a Unix socket that we opened. Its path may lead elsewhere later.
+type ownSocket struct {
+	path string
+	info fs.FileInfo
+}
+
+func ownedSocket(path string) (ownSocket, error) {
+	info, err := os.Lstat(path)
+	return ownSocket{path, info}, err
+}
+
+// change does something to the socket by a path that leads to it and nowhere
+// else.
+func (s ownSocket) change(change func(path string) error) error {
+	file, err := os.OpenFile(s.path, unix.O_PATH|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return fmt.Errorf("the socket cannot be changed: %w", err)
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err == nil && !os.SameFile(info, s.info) {
+		err = fmt.Errorf("%s is not the socket any more that was opened here; a restart opens it again", s.path)
+	}
+	if err != nil {
+		return err
+	}
+	return change(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
+}
+
+func (s ownSocket) chmod(mode fs.FileMode) error {
+	return s.change(func(path string) error { return os.Chmod(path, mode) })
+}
+
+// remove takes away the path if it still leads to the socket.
+func (s ownSocket) remove() {
+	if info, err := os.Lstat(s.path); err == nil && os.SameFile(info, s.info) {
+		_ = os.Remove(s.path)
+	}
+}
+
+// give makes the socket its configured owner's.
+func (s ownSocket) give(sockets config.UnixSockets) error {
 	uid, gid := -1, -1 // as they are
 	if sockets.Owner != "" {
 		var err error
@@ -185,19 +254,19 @@ func giveSocket(path string, sockets config.UnixSockets) error {
 	}
 	// Until here it is for us alone, by our umask.
 	if uid != -1 || gid != -1 { // a sandbox may forbid even to ask
-		if err := os.Chown(path, uid, gid); err != nil {
+		if err := s.change(func(path string) error { return os.Chown(path, uid, gid) }); err != nil {
 			return &hintedError{
 				fmt.Errorf("the socket cannot be given to %s: %w", cmp.Or(sockets.Owner, sockets.Group), err),
 				"only root may, and not tokend.service; with systemd, a .socket unit does it",
 			}
 		}
 	}
-	return os.Chmod(path, sockets.FileMode())
+	return s.chmod(sockets.FileMode())
 }
 
 // userNumber is a user's number, by his name or as it stands.
 func userNumber(name string) (int, error) {
-	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil && n < 1<<32-1 {
 		return int(n), nil
 	}
 	u, err := user.Lookup(name)
@@ -208,7 +277,7 @@ func userNumber(name string) (int, error) {
 }
 
 func groupNumber(name string) (int, error) {
-	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil && n < 1<<32-1 {
 		return int(n), nil
 	}
 	g, err := user.LookupGroup(name)

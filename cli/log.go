@@ -16,19 +16,14 @@ import (
 	"tokend/config"
 )
 
-// newLog makes a log of one line for each event. Its level may change later.
-func newLog(c config.Log, w io.Writer, level *slog.LevelVar) *slog.Logger {
-	level.Set(levelOf(c))
-	return slog.New(newHandler(c, w, level))
-}
-
 func levelOf(c config.Log) (level slog.Level) {
 	_ = level.UnmarshalText([]byte(c.Level)) // validated
 	return level
 }
 
-func newHandler(c config.Log, w io.Writer, level slog.Leveler) slog.Handler {
-	if isJournal(w) {
+// newHandler gives one line for each event, as the reader likes it.
+func newHandler(c config.Log, w io.Writer, toJournal bool, level slog.Leveler) slog.Handler {
+	if toJournal {
 		return newJournalHandler(c, w, level)
 	}
 	return newFormat(c, w, &slog.HandlerOptions{Level: level})
@@ -138,7 +133,7 @@ func openAuditFile(path string) (*os.File, error) {
 	return file, nil
 }
 
-// use writes to a file from now on, and closes the one before. Nil: to none.
+// use writes to a file from now on, and closes the one before.
 func (a *auditFile) use(file *os.File) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

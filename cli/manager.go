@@ -16,6 +16,7 @@ type manager struct {
 	log    *slog.Logger
 	status func() string // one line, for systemctl status
 	remark atomic.Value  // string, behind the status
+	ending atomic.Bool   // what comes late is not told any more
 }
 
 func (m *manager) notify(states ...string) {
@@ -24,14 +25,21 @@ func (m *manager) notify(states ...string) {
 	}
 }
 
-func (m *manager) ready() { m.notify(daemon.SdNotifyReady, m.statusLine()) }
+func (m *manager) ready() {
+	if !m.ending.Load() {
+		m.notify(daemon.SdNotifyReady, m.statusLine())
+	}
+}
 
 // reloading is followed by ready, however the reload ends.
 func (m *manager) reloading() {
 	m.notify(daemon.SdNotifyReloading, strings.TrimSpace(daemon.SdNotifyMonotonicUsec()))
 }
 
-func (m *manager) stopping() { m.notify(daemon.SdNotifyStopping, "STATUS=stopping") }
+func (m *manager) stopping() {
+	m.ending.Store(true)
+	m.notify(daemon.SdNotifyStopping, "STATUS=stopping")
+}
 
 func (m *manager) statusLine() string {
 	remark, _ := m.remark.Load().(string)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -32,12 +33,15 @@ func (s *service) tryReload() error {
 	if err != nil {
 		return err
 	}
-	if keys := s.config.NeedRestart(c); len(keys) > 0 {
+	if keys := s.current().NeedRestart(c); len(keys) > 0 {
 		return fmt.Errorf("%s can change with a restart only", strings.Join(keys, ", "))
 	}
 	prepared, err := s.prepare(c)
 	if err != nil {
 		return err
+	}
+	if err := s.letIn(c); err != nil {
+		return errors.Join(err, prepared.drop())
 	}
 	s.takeUp(prepared)
 	return nil
@@ -88,52 +92,46 @@ func (s *service) prepare(c config.Config) (*prepared, error) {
 		return nil, err
 	}
 	if c.Audit.Enabled {
-		p.settings.Audit = api.Audit{Handler: newHandler(c.Log, s.stderr, slog.LevelInfo), Required: c.Audit.Required}
+		p.settings.Audit = api.Audit{Handler: newHandler(c.Log, s.logSink, isJournal(s.stderr), slog.LevelInfo), Required: c.Audit.Required}
 	}
 	if c.Audit.File != "" {
 		if p.auditFile, err = openAuditFile(c.Audit.File); err != nil {
 			return nil, err
 		}
-		p.settings.Audit.Handler = newFormat(c.Log, &s.auditFile, nil)
+		p.settings.Audit.Handler = newFormat(c.Log, s.auditSink, nil)
 	}
 	return p, nil
 }
 
 // takeUp makes what was prepared that in force.
 func (s *service) takeUp(p *prepared) {
-	s.letIn(p.config)
+	s.mu.Lock()
 	s.config = p.config
+	s.mu.Unlock()
 	s.level.Set(levelOf(p.config.Log))
 	s.certificates.current.Store(p.tls)
 	if p.auditFile != nil {
 		s.auditFile.use(p.auditFile) // before it is written to
 	}
-	s.server.Apply(p.settings)
-	if p.auditFile == nil {
-		s.auditFile.use(nil)
-	}
+	s.server.Apply(p.settings) // requests under way may still write to the file before
 }
 
-// letIn gives the admin socket the mode for those who may be administrators. Who
-// they are is decided for each request.
-func (s *service) letIn(c config.Config) {
-	if c.AdminSocket == "" || adminSocketMode(c) == adminSocketMode(s.config) {
-		return
+// letIn gives the admin socket, if we opened it, the mode for those who may be
+// administrators. Who they are is decided for each request.
+func (s *service) letIn(c config.Config) error {
+	own, ok := s.listeners.own[c.AdminSocket]
+	if !ok || adminSocketMode(c) == adminSocketMode(s.current()) {
+		return nil
 	}
-	if err := os.Chmod(c.AdminSocket, config.UnixSockets{Mode: adminSocketMode(c)}.FileMode()); err != nil {
-		s.log.Warn("the admin socket keeps its mode", "err", err) // it may be one of systemd
-	}
+	return own.chmod(config.UnixSockets{Mode: adminSocketMode(c)}.FileMode())
 }
-
-// adminTokenFileName is what the log calls whoever uses the admin token file.
-const adminTokenFileName = "admin_token_file"
 
 // admins are all who may manage tokens. Nobody may be two of them: it would
 // depend on the order what he may do.
 func admins(c config.Config, data *dataDir) ([]api.Admin, error) {
 	var all []api.Admin
 	if data.adminTokenFile != "" {
-		all = append(all, api.Admin{Name: adminTokenFileName, SHA256: data.adminToken, Write: true})
+		all = append(all, api.Admin{Name: config.AdminTokenFile, SHA256: data.adminToken, Write: true})
 	}
 	for _, admin := range c.Admins {
 		if data.adminTokenFile != "" && admin.Hash() == data.adminToken {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -86,9 +87,12 @@ type service struct {
 	listeners *listeners
 	log       *slog.Logger
 	stderr    io.Writer
+	logSink   *sink // to stderr
+	auditSink *sink // to auditFile
 	manager   *manager
 
 	// What a reload changes.
+	mu           sync.Mutex
 	config       config.Config
 	level        slog.LevelVar
 	certificates certificates
@@ -108,8 +112,12 @@ func serve(ctx context.Context, load func() (config.Config, error), stderr io.Wr
 	}
 	syscall.Umask(0o077)           // what Badger makes is for its owner
 	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more ends nothing
-	s := &service{load: load, stderr: stderr, data: &dataDir{path: filepath.Clean(c.DataDir)}}
-	s.log = newLog(c.Log, stderr, &s.level)
+	hangUps := make(chan os.Signal, 1)
+	signal.Notify(hangUps, syscall.SIGHUP) // one that comes during the start is for later
+	s := &service{load: load, stderr: stderr, logSink: newSink(stderr), data: &dataDir{path: filepath.Clean(c.DataDir)}}
+	s.auditSink = newSink(&s.auditFile)
+	s.level.Set(levelOf(c.Log))
+	s.log = slog.New(newHandler(c.Log, s.logSink, isJournal(stderr), &s.level))
 
 	// A folder that is there is locked first, so that of two servers only one
 	// touches the sockets; one that is missing is made last, so that a busy
@@ -153,16 +161,14 @@ func serve(ctx context.Context, load func() (config.Config, error), stderr io.Wr
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	go s.manager.watch(watching, store.Ping)
-	return s.run(ctx)
+	return s.run(ctx, hangUps)
 }
 
 // run serves until SIGTERM, SIGINT or a listener's failure, and then stops. A
 // second signal ends the process at once. SIGHUP reloads.
-func (s *service) run(ctx context.Context) error {
+func (s *service) run(ctx context.Context, hangUps <-chan os.Signal) error {
 	ending, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	hangUps := make(chan os.Signal, 1)
-	signal.Notify(hangUps, syscall.SIGHUP)
 	failed := make(chan error, len(s.listeners.all()))
 	for _, l := range s.listeners.open {
 		if s.config.TLS.Covers(l.Addr()) {
@@ -174,30 +180,37 @@ func (s *service) run(ctx context.Context) error {
 		go func() { failed <- s.server.ServeAdmins(l) }()
 	}
 	s.sayReady()
-	var err error
-	for running := true; running; {
-		select {
-		case <-hangUps:
+	go func() { // apart, since a file may be one that blocks
+		for range hangUps {
 			s.reload()
-		case <-ending.Done():
-			running = false
-		case err = <-failed:
-			running = false
 		}
+	}()
+	var err error
+	select {
+	case <-ending.Done():
+	case err = <-failed:
 	}
 	stop()
 	s.manager.stopping()
 	s.log.Info("stopping")
-	limited, cancel := context.WithTimeout(context.Background(), s.config.Timeouts.Shutdown.Duration)
+	limited, cancel := context.WithTimeout(context.Background(), s.current().Timeouts.Shutdown.Duration)
 	defer cancel()
 	return errors.Join(err, s.server.Shutdown(limited))
 }
 
+// current is the configuration that is in force.
+func (s *service) current() config.Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.config
+}
+
 // sayReady tells the operator, systemd, probes and a newcomer.
 func (s *service) sayReady() {
+	c := s.current()
 	s.server.Ready()
 	for _, l := range s.listeners.all() {
-		s.log.Info("serving", "listen", addressOf(l.Addr()), "tls", s.config.TLS.Covers(l.Addr()), "data_dir", s.config.DataDir, "version", build().Version)
+		s.log.Info("serving", "listen", addressOf(l.Addr()), "tls", c.TLS.Covers(l.Addr()), "data_dir", c.DataDir, "version", build().Version)
 	}
 	s.manager.ready()
 	switch {
@@ -207,7 +220,7 @@ func (s *service) sayReady() {
 			"master_key_file", s.data.masterKeyFile, "admin_token_file", s.data.adminTokenFile)
 	default:
 		first := s.listeners.open[0].Addr()
-		welcome(s.stderr, s.data, first, s.config.TLS.Covers(first))
+		welcome(s.stderr, s.data, first, c.TLS.Covers(first))
 	}
 }
 

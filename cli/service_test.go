@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -37,6 +38,12 @@ const minimal = "listen = [\"unix:tokend.sock\"]\ndata_dir = \"data\"\n"
 // systemd that listens. The environment may have more.
 func newService(t *testing.T, configuration string, env ...string) *service {
 	t.Helper()
+	return newServiceThat(t, configuration, func(s *service) { s.cmd.Env = append(s.cmd.Env, env...) })
+}
+
+// newServiceThat prepares the process before it starts.
+func newServiceThat(t *testing.T, configuration string, prepare func(*service)) *service {
+	t.Helper()
 	dir := t.TempDir()
 	notify := filepath.Join(dir, "notify")
 	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
@@ -46,8 +53,9 @@ func newService(t *testing.T, configuration string, env ...string) *service {
 	t.Cleanup(func() { _ = systemd.Close() })
 	s := &service{process: newProcess(t, dir, "--config", "config.toml"), systemd: systemd}
 	s.cmd.Dir = dir
-	s.cmd.Env = append(append(os.Environ(), "NOTIFY_SOCKET="+notify), env...)
+	s.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
 	s.configure(configuration)
+	prepare(s)
 	s.start()
 	return s
 }
@@ -238,7 +246,7 @@ func TestAuditFile(t *testing.T) {
 		s.expectStatus(admin, 200)
 		s.expectTaken()
 		s.expectStatus(admin, 200)
-		if before, after := strings.Count(s.read("audit.log.1"), "outcome=done"), strings.Count(s.read("audit.log"), "outcome=done"); before != 2 || after != 1 {
+		if before, after := strings.Count(s.read("audit.log.1"), "outcome=begun"), strings.Count(s.read("audit.log"), "outcome=begun"); before != 2 || after != 1 {
 			t.Errorf("%d and %d", before, after)
 		}
 	})
@@ -295,6 +303,53 @@ func TestNotify_watchdog(t *testing.T) {
 	if took := time.Since(begin); took > 600*time.Millisecond {
 		t.Errorf("four times took %v, of 300 ms each", took)
 	}
+	s.stop()
+}
+
+// A log that nobody reads holds up no verification and no stop.
+func TestStuckLog(t *testing.T) {
+	t.Parallel()
+	s := newServiceThat(t, minimal+"[log]\naccess = true\n", func(s *service) {
+		unread, stuck, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unread.Close(); _ = stuck.Close() })
+		s.cmd.Stderr = stuck
+	})
+	var clients sync.WaitGroup
+	for range 8 {
+		clients.Go(func() {
+			for range 300 { // some ten times of what a pipe holds
+				if status, _, err := s.ask("GET", "/healthz", ""); err != nil || status != http.StatusOK {
+					t.Errorf("status %d, %v", status, err)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	s.expectStatus(strings.TrimSpace(s.read("data/admin.token")), 200)
+	begin := time.Now()
+	s.stop()
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("the stop took %v", took)
+	}
+}
+
+// A reload that waits for a file does not keep the server from ending.
+func TestReload_stuck(t *testing.T) {
+	t.Parallel()
+	s := newService(t, minimal)
+	if err := os.Remove(filepath.Join(s.dir, "config.toml")); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(s.dir, "config.toml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	s.expectNotice(`^RELOADING=1`)
 	s.stop()
 }
 
@@ -557,12 +612,12 @@ func TestAdminSocket(t *testing.T) {
 	if output, err := tokend(daemon, "token", "list", "--config", "config.toml"); err != nil || !strings.Contains(output, "x") {
 		t.Errorf("a user among admin_users: %v %s", err, output)
 	}
-	if output, err := tokend(2, "token", "list", "--config", "config.toml"); err == nil || !strings.Contains(output, "error: your user is no administrator of this server") {
+	if output, err := tokend(2, "token", "list", "--addr", "unix:admin.sock", "--config", "config.toml"); err == nil || !strings.Contains(output, "error: your user is no administrator of this server") {
 		t.Errorf("a third user: %v %s", err, output)
 	}
 	s.write("config.toml", socketed+"admin_users = [\"no-such-user\"]\n")
 	s.expectRefused(`there is no user \"no-such-user\" here`)
-	if output, err := tokend(daemon, "token", "list", "--config", "config.toml"); err != nil {
+	if output, err := tokend(daemon, "token", "list", "--addr", "unix:admin.sock", "--config", "config.toml"); err != nil {
 		t.Errorf("a refused reload took the right away: %v %s", err, output)
 	}
 	s.stop()

@@ -236,6 +236,9 @@ func oneOf(key, value string, allowed ...string) []error {
 
 var adminName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
 
+// AdminTokenFile is what the audit calls whoever uses the token of that file.
+const AdminTokenFile = "admin_token_file"
+
 func validateAdmins(admins []Admin) (errs []error) {
 	names, hashes := map[string]bool{}, map[string]bool{}
 	for i, admin := range admins {
@@ -246,6 +249,8 @@ func validateAdmins(admins []Admin) (errs []error) {
 		switch {
 		case !adminName.MatchString(admin.Name):
 			refuse("name: %q is not 1 to 64 of A-Z, a-z, 0-9 and . _ @ -", admin.Name)
+		case admin.Name == AdminTokenFile:
+			refuse("name: %q means whoever has the token of admin_token_file", admin.Name)
 		case names[admin.Name]:
 			refuse("name: %q is there twice", admin.Name)
 		case err != nil:

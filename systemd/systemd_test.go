@@ -168,7 +168,7 @@ func TestInstallation(t *testing.T) {
 		m.run(`printf '\n[audit]\nfile = "/var/log/tokend/audit.log"\nrequired = true\n' >> /etc/tokend/config.toml && systemctl reload tokend`)
 		m.awaitOutput("tokend token list >/dev/null; cat /var/log/tokend/audit.log", "who=local:root")
 		m.run("mv /var/log/tokend/audit.log /var/log/tokend/audit.log.1 && systemctl reload tokend")
-		m.awaitOutput("tokend token list >/dev/null; cat /var/log/tokend/audit.log", "operation=list outcome=done")
+		m.awaitOutput("tokend token list >/dev/null; cat /var/log/tokend/audit.log", "operation=list outcome=begun")
 		m.run("cp /root/config.toml /etc/tokend/config.toml && systemctl reload tokend")
 	})
 	step("upgrade: the tokens stay, the configuration stays, no connection is refused", func(t *testing.T) {
