@@ -170,7 +170,7 @@ const maxStrangers = 20 // a second
 func (s *strangers) admit(now time.Time) (ok bool, skipped int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if second := now.Unix(); second != s.second {
+	if second := now.Unix(); second > s.second {
 		s.second, s.seen = second, 0
 	}
 	if s.seen++; s.seen > maxStrangers {

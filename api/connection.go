@@ -146,7 +146,7 @@ func (c *connection) Close() error {
 func closeGently(c net.Conn) {
 	if half, ok := c.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		_ = c.SetReadDeadline(time.Now().Add(time.Second))
-		_, _ = io.CopyN(io.Discard, c, 1<<20)
+		_, _ = io.CopyN(io.Discard, c, 8<<20) // as much as any request may bring
 	}
 	_ = c.Close()
 }

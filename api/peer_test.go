@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
+	"syscall"
 	"testing"
 
 	"tokend/api"
@@ -36,6 +38,23 @@ func askSocket(t *testing.T, path, request, headers string) int {
 	do(t, err)
 	do(t, answer.Body.Close())
 	return answer.StatusCode
+}
+
+// askSocketAs is askSocket as another user: a thread of its own becomes him.
+func askSocketAs(t *testing.T, uid int, path, request string) (status int) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); errno != 0 {
+			t.Error(errno)
+			return
+		}
+		status = askSocket(t, path, request, "")
+	}()
+	<-done
+	return status
 }
 
 func TestLocalAdmins(t *testing.T) {
@@ -70,8 +89,32 @@ func TestLocalAdmins(t *testing.T) {
 			}
 		})
 	}
-	t.Run("another listener knows no users", func(t *testing.T) {
+	t.Run("other listeners know no users", func(t *testing.T) {
 		expectProblem(t, s.askAs("", "GET", "/_/token", ""), 401, "unauthorized", "")
+		another := filepath.Join(t.TempDir(), "tokend.sock")
+		l, err := net.Listen("unix", another)
+		do(t, err)
+		go func() { _ = s.Serve(l) }() // until the server shuts down
+		if got := askSocket(t, another, list, ""); got != 401 {
+			t.Errorf("status %d", got)
+		}
+	})
+	t.Run("nobody is none, even where he is on the list", func(t *testing.T) {
+		if os.Geteuid() != 0 {
+			t.Skip("only root can be nobody")
+		}
+		do(t, os.Chmod(path, 0o777))
+		for folder := filepath.Dir(path); folder != filepath.Clean(os.TempDir()) && folder != "/"; folder = filepath.Dir(folder) {
+			do(t, os.Chmod(folder, 0o755))
+		}
+		changed := s.settings
+		changed.LocalAdmins = map[uint32]string{65534: "nobody", 65533: "somebody"}
+		s.Apply(changed)
+		for uid, want := range map[int]int{65534: 401, 65533: 200} {
+			if got := askSocketAs(t, uid, path, list); got != want {
+				t.Errorf("user %d: status %d, want %d", uid, got, want)
+			}
+		}
 	})
 	t.Run("who is taken off the list is none any more", func(t *testing.T) {
 		changed := s.settings

@@ -68,7 +68,15 @@ func (f *clientFlags) connect() (*client, error) {
 }
 
 // connectAsNobody gives a client without a token, for what needs none.
-func (f *clientFlags) connectAsNobody() (*client, error) { return f.reach(address) }
+func (f *clientFlags) connectAsNobody() (*client, error) {
+	return f.reach(func(server config.Config) string {
+		at := address(server)
+		if strings.HasPrefix(at, "https://") { // whose certificate is for another name than this machine has for itself
+			at = adminAddress(server)
+		}
+		return at
+	})
+}
 
 // reach gives a client for the server that was named, or else for the one on this
 // machine.

@@ -75,6 +75,9 @@ func listen(c config.Config) (ls *listeners, err error) {
 			continue
 		}
 		l, err := ls.listenOn(address, c.UnixSockets)
+		if errors.Is(err, syscall.EADDRINUSE) && len(handedOver) > 0 {
+			return ls, &hintedError{err, "perhaps a socket of systemd has the port: systemctl cat tokend.socket shows them"}
+		}
 		if err != nil {
 			return ls, err
 		}
@@ -178,7 +181,7 @@ func (ls *listeners) listenOn(address string, sockets config.UnixSockets) (net.L
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, &hintedError{
-			fmt.Errorf("%s is in use by another process", address),
+			&inUseError{address},
 			"perhaps another tokend runs already; choose another address with --listen",
 		}
 	case err != nil:
@@ -196,6 +199,13 @@ func (ls *listeners) listenOn(address string, sockets config.UnixSockets) (net.L
 	}
 	return l, nil
 }
+
+// inUseError is an address that somebody else has.
+type inUseError struct{ address string }
+
+func (e *inUseError) Error() string { return e.address + " is in use by another process" }
+
+func (*inUseError) Unwrap() error { return syscall.EADDRINUSE }
 
 // ownSocket is a Unix socket that we opened. Its path may lead elsewhere later.
 type ownSocket struct {

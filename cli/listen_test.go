@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tokend/cli"
 )
 
 // handOver gives a process sockets as systemd does (sd_listen_fds(3)).
@@ -74,6 +77,36 @@ func TestInheritedSockets(t *testing.T) {
 			t.Errorf("%d listeners:\n%s", got, &p.log)
 		}
 	})
+	t.Run("one in the admin socket's place is that one", func(t *testing.T) {
+		p := newProcess(t, dir, "--config", filepath.Join(dir, "config.toml"))
+		content := fmt.Sprintf("data_dir = %q\nadmin_socket = %q\n", filepath.Join(dir, "data"), filepath.Join(dir, "admin.sock"))
+		if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		admin, at := opened(t, "unix", filepath.Join(dir, "admin.sock"))
+		p.handOver(unix, admin)
+		p.start()
+		for path, want := range map[string]int{at.String(): http.StatusOK, filepath.Join(dir, "tokend.sock"): http.StatusUnauthorized} {
+			if os.Geteuid() != 0 {
+				want = http.StatusUnauthorized
+			}
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", path)
+			}}}
+			response, err := client.Get("http://localhost/_/token")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+			if response.StatusCode != want {
+				t.Errorf("%s: status %d, want %d", path, response.StatusCode, want)
+			}
+		}
+		p.stop()
+		if _, err := os.Stat(at.String()); err != nil {
+			t.Errorf("the socket of systemd is gone: %v", err)
+		}
+	})
 	t.Run("are refused where the network could listen", func(t *testing.T) {
 		everywhere, address := opened(t, "tcp", ":0")
 		p := newProcess(t, dir, "--data-dir", filepath.Join(dir, "none"))
@@ -112,6 +145,41 @@ func expectHealth(t *testing.T, address net.Addr, status int) {
 	_ = response.Body.Close()
 	if response.StatusCode != status {
 		t.Errorf("status %d, want %d", response.StatusCode, status)
+	}
+}
+
+func TestIsAt(t *testing.T) {
+	tcp := func(text string) net.Addr {
+		at, err := net.ResolveTCPAddr("tcp", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	unix := &net.UnixAddr{Net: "unix", Name: "/run/x.sock"}
+	for _, c := range []struct {
+		listener net.Addr
+		address  string
+		want     bool
+	}{
+		{tcp("127.0.0.1:80"), "127.0.0.1:80", true},
+		{tcp("127.0.0.1:80"), "localhost:80", true},
+		{tcp("127.0.0.1:80"), "127.0.0.1:81", false},
+		{tcp("127.0.0.1:80"), "[::1]:80", false},
+		{tcp("127.0.0.1:80"), "0.0.0.0:80", false},
+		{tcp("[::]:80"), "0.0.0.0:80", true},
+		{tcp("[::]:80"), ":80", true},
+		{tcp("[::]:80"), "127.0.0.1:80", false},
+		{tcp("0.0.0.0:80"), "0.0.0.0:80", true},
+		{tcp("0.0.0.0:80"), "[::]:80", false},
+		{unix, "unix:/run/x.sock", true},
+		{unix, "unix:/run/y.sock", false},
+		{unix, "127.0.0.1:80", false},
+		{tcp("127.0.0.1:80"), "unix:127.0.0.1:80", false},
+	} {
+		if got := cli.IsAt(c.listener, c.address); got != c.want {
+			t.Errorf("%v at %s: %t", c.listener, c.address, got)
+		}
 	}
 }
 

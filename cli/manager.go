@@ -70,7 +70,9 @@ func (m *manager) watch(ctx context.Context, check func() error) {
 		case timeout > 0:
 			m.notify(daemon.SdNotifyWatchdog)
 		}
-		m.notify(m.statusLine())
+		if !m.ending.Load() {
+			m.notify(m.statusLine())
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -52,6 +52,7 @@ func TestInstallation(t *testing.T) {
 		m.run("apt-get install -y /root/previous.deb")
 		m.expect("systemctl is-active tokend.service tokend.socket", "active\nactive\n")
 		m.expect("systemctl is-enabled tokend.service tokend.socket", "enabled\nenabled\n")
+		m.expect("curl -sS http://127.0.0.1:8470/metrics", "process_start_time_seconds")
 		m.awaitOutput("systemctl status tokend", `Status: "0 tokens, serving at`)
 		m.expect("systemctl status tokend", "version 0.0.1~previous")
 		m.expect("stat -c %U /proc/"+m.pid(), "tokend")
@@ -127,6 +128,7 @@ func TestInstallation(t *testing.T) {
 	})
 	step("without the socket unit it opens its addresses itself", func(*testing.T) {
 		m.run("systemctl disable --now tokend.socket && systemctl restart tokend")
+		m.expect("stat -c %a /run/tokend/tokend.sock", "666")
 		m.expect("systemctl is-active tokend.socket || true", "inactive")
 		m.expect("curl -sS http://127.0.0.1:8470/readyz", `"ready"`)
 		m.run("systemctl stop tokend && systemctl enable --now tokend.socket && systemctl start tokend")
@@ -158,10 +160,14 @@ func TestInstallation(t *testing.T) {
 	step("the README's way to put it behind TLS", func(t *testing.T) {
 		m.certify(t, "/root/cert.pem", "/root/key.pem")
 		m.run("cp /root/cert.pem /etc/tokend/ && install -m 640 -g tokend /root/key.pem /etc/tokend/")
-		m.write("/etc/tokend/config.toml", m.run("cat /root/config.toml")+m.block("… put it behind TLS?", "toml"))
+		_, listen, _ := strings.Cut(m.block("… put it behind TLS?", "toml"), "\n") // behind the file's name
+		listen, tls, _ := strings.Cut(listen, "\n")
+		shipped := regexp.MustCompile(`(?m)^listen = .*$`).ReplaceAllLiteralString(m.run("cat /root/config.toml"), listen)
+		m.write("/etc/tokend/config.toml", shipped+tls)
 		m.run("systemctl restart tokend")
 		m.expect("curl -sS --cacert /root/cert.pem https://127.0.0.1:8443/healthz", "ok")
 		m.expect("curl -sS http://127.0.0.1:8470/healthz", "ok")
+		m.expect("tokend token verify < /root/backup.token", "backup: read and write")
 		m.run("cp /root/config.toml /etc/tokend/config.toml && systemctl restart tokend")
 	})
 	step("the audit goes to a file of its own, which can be moved away", func(*testing.T) {
@@ -202,7 +208,7 @@ func TestInstallation(t *testing.T) {
 		m.run("cd /root && " + commands[0])
 		m.run("apt-get purge -y tokend && apt-get install -y /root/present.deb")
 		m.run("cd /root && " + commands[1])
-		m.run(commands[2])
+		m.run("cd /root && " + commands[2])
 		m.expect("tokend token verify < /root/backup.token", "backup: read and write")
 	})
 	step("purge removes the data", func(*testing.T) {

@@ -1,0 +1,152 @@
+package cli_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"tokend/cli"
+	"tokend/kv"
+)
+
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	s := newService(t, minimal)
+	s.expectNotice(`^READY=1\nSTATUS=(0 tokens, )?serving at unix:tokend.sock; version `)
+	s.stop()
+	s.expectNotice(`^STOPPING=1\nSTATUS=stopping$`)
+}
+
+// The watchdog is fed while the store can be read, and no longer than the process
+// runs.
+func TestNotify_watchdog(t *testing.T) {
+	t.Parallel()
+	s := newService(t, minimal, fmt.Sprint("WATCHDOG_USEC=", 1_500_000))
+	s.expectNotice(`^READY=1`)
+	begin := time.Now()
+	for range 4 {
+		s.expectNotice(`^WATCHDOG=1$`)
+	}
+	if took := time.Since(begin); took > 3*750*time.Millisecond {
+		t.Errorf("four times took %v; every 750 ms is wanted", took)
+	}
+	s.stop()
+}
+
+// A store that cannot be read is not hidden from systemd.
+func TestWatch_failing(t *testing.T) {
+	notify := filepath.Join(t.TempDir(), "notify")
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = systemd.Close() }()
+	t.Setenv("NOTIFY_SOCKET", notify)
+	t.Setenv("WATCHDOG_USEC", "30000")
+	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
+	failing := errors.New("the disk is gone")
+	s := &service{process: &process{t: t}, systemd: systemd}
+	ctx, cancel := context.WithCancel(context.Background())
+	var fails atomic.Bool
+	var log strings.Builder
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		cli.Watch(ctx, slog.New(slog.NewTextHandler(&log, nil)), func() error {
+			if fails.Load() {
+				return failing
+			}
+			return nil
+		})
+	}()
+	s.expectNotice(`^WATCHDOG=1$`)
+	fails.Store(true)
+	s.expectNotice(`^STATUS=`) // of the check that may have been under way
+	s.expectNotice(`^STATUS=`)
+	buffer := make([]byte, 100)
+	for range 5 {
+		_ = systemd.SetReadDeadline(time.Now().Add(time.Second))
+		if n, err := systemd.Read(buffer); err != nil || strings.HasPrefix(string(buffer[:n]), "WATCHDOG") {
+			t.Errorf("systemd is told %s (%v)", buffer[:n], err)
+		}
+	}
+	cancel()
+	<-ended
+	if !strings.Contains(log.String(), "the disk is gone") {
+		t.Errorf("the log does not say so:\n%s", &log)
+	}
+}
+
+// Each line has its priority, and no time, which the journal has itself.
+func TestJournal(t *testing.T) {
+	t.Parallel()
+	var journal *os.File
+	s := newServiceThat(t, minimal+"[log]\nlevel = \"debug\"\n", func(s *service) {
+		var err error
+		if journal, err = os.Create(filepath.Join(s.dir, "journal")); err != nil {
+			t.Fatal(err)
+		}
+		info, err := journal.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stat := info.Sys().(*syscall.Stat_t)
+		s.cmd.Stderr = journal
+		s.cmd.Env = append(s.cmd.Env, fmt.Sprintf("JOURNAL_STREAM=%d:%d", stat.Dev, stat.Ino))
+	})
+	s.expectStatus("no-token-0123456789-0123456789-012", 401)
+	s.configure("listne = 1\n")
+	s.reload()
+	s.stop()
+	again := newProcess(t, s.dir, "--config", "config.toml")
+	again.cmd.Dir, again.cmd.Stderr, again.cmd.Env = s.dir, journal, s.cmd.Env
+	if err := again.cmd.Run(); err == nil {
+		t.Error("it starts with a wrong configuration")
+	}
+	got := s.read("journal")
+	for line := range strings.Lines(got) {
+		if !regexp.MustCompile(`^<[3-7]>`).MatchString(line) || strings.Contains(line, "time=") || strings.Contains(line, "level=") {
+			t.Errorf("a line is %q", line)
+		}
+	}
+	for _, want := range []string{
+		"<6>msg=serving ", `<6>msg="this was the first start`, "<6>msg=audit ", `<7>msg="the index is filled"`,
+		`<3>msg="the reload was refused`, `<3>error: config.toml:1:1: unknown key "listne"`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s is not in\n%s", want, got)
+		}
+	}
+}
+
+// What systemd gives as credentials is used, and nothing is made in its place.
+func TestCredentials(t *testing.T) {
+	t.Parallel()
+	const admin = "credential-token-0123456789-012345"
+	s := newServiceThat(t, minimal, func(s *service) {
+		if err := os.Mkdir(filepath.Join(s.dir, "credentials"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		s.write("credentials/tokend.admin-token", admin+"\n")
+		s.write("credentials/tokend.master-key", kv.NewMasterKey().Encode()+"\n")
+		s.cmd.Env = append(s.cmd.Env, "CREDENTIALS_DIRECTORY="+filepath.Join(s.dir, "credentials"))
+	})
+	s.expectStatus(admin, 200)
+	for _, name := range []string{"admin.token", "master.key"} {
+		if _, err := os.Stat(filepath.Join(s.dir, "data", name)); err == nil {
+			t.Errorf("%s was made", name)
+		}
+	}
+	s.stop()
+}
