@@ -100,6 +100,28 @@ type service struct {
 	server       *api.Server
 }
 
+func newService(c config.Config, load func() (config.Config, error), stderr io.Writer) *service {
+	s := &service{
+		load:    load,
+		data:    &dataDir{path: filepath.Clean(c.DataDir)},
+		stderr:  stderr,
+		logSink: newSink(stderr),
+	}
+	s.auditSink = newSink(&s.auditFile)
+	s.level.Set(levelOf(c.Log))
+	s.log = slog.New(newHandler(c.Log, s.logSink, isJournal(stderr), &s.level))
+	return s
+}
+
+// prepareProcess makes the process one that serves.
+func prepareProcess() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // there is little garbage, so memory is worth more than a rare collection
+	}
+	syscall.Umask(0o077)           // what Badger makes is for its owner
+	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more ends nothing
+}
+
 // serve runs the server until a signal ends it. What is opened is closed in the
 // reverse order, the store last.
 func serve(ctx context.Context, load func() (config.Config, error), stderr io.Writer) (err error) {
@@ -107,17 +129,10 @@ func serve(ctx context.Context, load func() (config.Config, error), stderr io.Wr
 	if err != nil {
 		return err
 	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50) // there is little garbage, so memory is worth more than a rare collection
-	}
-	syscall.Umask(0o077)           // what Badger makes is for its owner
-	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more ends nothing
+	prepareProcess()
 	hangUps := make(chan os.Signal, 1)
 	signal.Notify(hangUps, syscall.SIGHUP) // one that comes during the start is for later
-	s := &service{load: load, stderr: stderr, logSink: newSink(stderr), data: &dataDir{path: filepath.Clean(c.DataDir)}}
-	s.auditSink = newSink(&s.auditFile)
-	s.level.Set(levelOf(c.Log))
-	s.log = slog.New(newHandler(c.Log, s.logSink, isJournal(stderr), &s.level))
+	s := newService(c, load, stderr)
 
 	// A folder that is there is locked first, so that of two servers only one
 	// touches the sockets; one that is missing is made last, so that a busy
