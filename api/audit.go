@@ -77,7 +77,7 @@ func (s *Server) audit(r *request, rt *route) {
 		for _, a := range []slog.Attr{
 			slog.String("action", r.audited.action),
 			slog.String("name", s.hide(r.audited.name)),
-			slog.String("filter", s.hide(r.audited.filter)),
+			slog.String("filter", r.audited.filter),
 		} {
 			if a.Value.String() != "" {
 				attrs = append(attrs, a)
@@ -89,7 +89,7 @@ func (s *Server) audit(r *request, rt *route) {
 		if len(names) > 0 {
 			piece := names[:fitting(names)]
 			names = names[len(piece):]
-			attrs = append(attrs, slog.String("names", valueShape.ReplaceAllLiteralString(quoted(piece), hidden)))
+			attrs = append(attrs, slog.String("names", quoted(s.hideNames(piece, r.failed != ""))))
 		}
 		if r.audited.refused > 0 {
 			attrs = append(attrs, slog.Int("refused", r.audited.refused))
@@ -170,7 +170,7 @@ const maxStrangers = 20 // a second
 func (s *strangers) admit(now time.Time) (ok bool, skipped int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if second := now.Unix(); second > s.second {
+	if second := now.Unix(); second > s.second || second < s.second-1 {
 		s.second, s.seen = second, 0
 	}
 	if s.seen++; s.seen > maxStrangers {

@@ -52,7 +52,11 @@ func (s *Server) bulk(r *request) (reply, error) {
 		r.audited.action += " (dry run)"
 	}
 	if body.Filter != nil {
-		r.audited.filter = body.Filter.String()
+		shown := *body.Filter
+		if shown.Prefix != nil {
+			shown.Prefix = new(s.hide(*shown.Prefix))
+		}
+		r.audited.filter = shown.String()
 	}
 	done, err := s.Store.Bulk(bulk)
 	if err == nil && !bulk.DryRun {

@@ -22,6 +22,7 @@ type connection struct {
 	net.Conn
 	connections *connections
 	peer        peer
+	isTLS       bool
 	forAdmins   bool        // on which users are administrators by who they are
 	spoke       atomic.Bool // a byte has come
 	linger      bool        // the client may still be sending what will not be read
@@ -105,6 +106,12 @@ func (c *connection) limitRead() error {
 
 func (c *connection) setReadEnd(t time.Time) error {
 	c.readEnds = t
+	if c.isTLS { // it also writes where we read: its part of the handshake, new keys
+		c.writeEnds = time.Time{}
+		if err := c.SetWriteDeadline(t.Add(c.connections.timeouts().Write)); err != nil {
+			return err
+		}
+	}
 	return c.Conn.SetReadDeadline(t)
 }
 

@@ -116,16 +116,12 @@ func (cs *connections) add(accepted net.Conn, forAdmins bool) *connection {
 		return nil
 	}
 	carrier := underTLS(accepted)
-	if carrier != accepted {
-		// TLS also writes where we read: its part of the handshake, new keys.
-		_ = accepted.SetWriteDeadline(time.Now().Add(cs.timeouts().Header + cs.timeouts().Write))
-	}
 	if tcp, ok := carrier.(*net.TCPConn); ok {
 		// A write then waits for tens of kilobytes to be read, not for megabytes,
 		// and its deadline means that the client does not read.
 		_ = tcp.SetWriteBuffer(sendBuffer)
 	}
-	c := &connection{Conn: accepted, connections: cs, peer: peer, forAdmins: forAdmins}
+	c := &connection{Conn: accepted, connections: cs, peer: peer, isTLS: carrier != accepted, forAdmins: forAdmins}
 	_ = c.setReadEnd(time.Now().Add(cs.timeouts().Header))
 	if cs.open == nil {
 		cs.open = map[*connection]struct{}{}

@@ -112,7 +112,7 @@ func (s *Server) list(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	r.audited.filter = r.query.Encode()
+	r.audited.filter = s.hideQuery(r.query)
 	snapshot, err := s.Store.Snapshot()
 	if err != nil {
 		return reply{}, fmt.Errorf("list: %w", err)

@@ -65,13 +65,15 @@ func explain(w io.Writer, err error) {
 	if isJournal(w) {
 		priority = fmt.Sprintf("<%d>", journal.PriErr)
 	}
+	var text strings.Builder
 	for line := range strings.Lines(err.Error()) {
-		say(w, "%serror: %s\n", priority, strings.TrimSuffix(line, "\n"))
+		say(&text, "%serror: %s\n", priority, strings.TrimSuffix(line, "\n"))
 	}
 	var hinted interface{ Hint() string }
 	if errors.As(err, &hinted) && hinted.Hint() != "" {
-		say(w, "%shint: %s\n", priority, hinted.Hint())
+		say(&text, "%shint: %s\n", priority, hinted.Hint())
 	}
+	say(newSink(w), "%s", &text) // a service that failed must end, whoever reads why
 }
 
 // say writes to a stream of a person, where a failure has nobody to be told.

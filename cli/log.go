@@ -116,6 +116,7 @@ func (w *prefixWriter) Write(p []byte) (int, error) {
 type auditFile struct {
 	mu   sync.Mutex
 	file *os.File
+	torn bool // its last line is not whole
 }
 
 // openAuditFile refuses a pipe: one that nobody reads would hold up whoever writes.
@@ -140,11 +141,19 @@ func (a *auditFile) use(file *os.File) {
 	if a.file != nil {
 		_ = a.file.Close()
 	}
-	a.file = file
+	a.file, a.torn = file, false
 }
 
 func (a *auditFile) Write(p []byte) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.file.Write(p)
+	if a.torn { // the next one must not be part of it
+		if _, err := a.file.WriteString("\n"); err != nil {
+			return 0, err
+		}
+		a.torn = false
+	}
+	n, err := a.file.Write(p)
+	a.torn = n > 0 && n < len(p)
+	return n, err
 }

@@ -16,6 +16,9 @@ import (
 // reload takes up the configuration and the files that it names as they are now,
 // all of it or nothing.
 func (s *service) reload() {
+	if s.manager.ending.Load() {
+		return
+	}
 	s.manager.reloading()
 	err := s.tryReload()
 	if err != nil {

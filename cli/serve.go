@@ -235,7 +235,7 @@ func (s *service) sayReady() {
 			"master_key_file", s.data.masterKeyFile, "admin_token_file", s.data.adminTokenFile)
 	default:
 		first := s.listeners.open[0].Addr()
-		welcome(s.stderr, s.data, first, c.TLS.Covers(first))
+		welcome(s.logSink, s.data, first, c.TLS.Covers(first))
 	}
 }
 

@@ -12,8 +12,13 @@ import (
 // once. Whoever reads a log, or does not, must not hold up the service.
 type sink struct {
 	lines chan line
-	since atomic.Int64 // when the line that is being written was begun, in nanoseconds of Unix; 0: none is
+	since atomic.Int64 // when the line that is being written was begun, by uptime; 0: none is
 }
+
+var started = time.Now()
+
+// uptime is a clock that nobody sets.
+func uptime() time.Duration { return time.Since(started) }
 
 type line struct {
 	text    []byte
@@ -29,7 +34,7 @@ func newSink(w io.Writer) *sink {
 	s := &sink{lines: make(chan line)}
 	go func() {
 		for l := range s.lines {
-			s.since.Store(time.Now().UnixNano())
+			s.since.Store(int64(uptime()))
 			_, err := w.Write(l.text)
 			s.since.Store(0)
 			l.written <- err
@@ -39,7 +44,7 @@ func newSink(w io.Writer) *sink {
 }
 
 func (s *sink) Write(p []byte) (int, error) {
-	if since := s.since.Load(); since != 0 && time.Since(time.Unix(0, since)) > sinkPatience {
+	if since := s.since.Load(); since != 0 && uptime()-time.Duration(since) > sinkPatience {
 		return 0, errSinkStuck
 	}
 	l := line{append([]byte(nil), p...), make(chan error, 1)}
