@@ -1,6 +1,8 @@
 package kv
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -39,6 +41,27 @@ type Options struct {
 	// Log gets Badger's warnings and what the store does by itself. Nil is
 	// slog.Default. Names may appear in it, values never.
 	Log *slog.Logger
+}
+
+// complete puts the defaults in, and refuses what cannot be opened with.
+func (o *Options) complete() error {
+	o.TokenPrefix = cmp.Or(o.TokenPrefix, "tkd")
+	if err := CheckPrefix(o.TokenPrefix); err != nil {
+		return err
+	}
+	if len(o.MasterKeys) == 0 {
+		return errors.New("no master key was given")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.FreeBytes == nil {
+		o.FreeBytes = freeBytes
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return nil
 }
 
 // memtableSize bounds what lies in memory only (and in the log), and through it

@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,21 +33,8 @@ type Store struct {
 // reads all of it once, to find damage. It fails with ErrLocked, ErrWrongKey,
 // ErrNewerSchema, ErrCorrupt or ErrFull, or with what the file system said.
 func Open(o Options) (*Store, error) {
-	o.TokenPrefix = cmp.Or(o.TokenPrefix, "tkd")
-	if err := CheckPrefix(o.TokenPrefix); err != nil {
+	if err := o.complete(); err != nil {
 		return nil, err
-	}
-	if len(o.MasterKeys) == 0 {
-		return nil, errors.New("no master key was given")
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.FreeBytes == nil {
-		o.FreeBytes = freeBytes
-	}
-	if o.Log == nil {
-		o.Log = slog.Default()
 	}
 	reserve := reserve{dir: o.Dir, min: o.MinFreeBytes, free: o.FreeBytes}
 	if err := makeFolder(o.Dir); err != nil {
