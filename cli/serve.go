@@ -246,8 +246,8 @@ func (s *service) status(store *kv.Store) string {
 		addresses = append(addresses, addressOf(l.Addr()))
 	}
 	line := "serving at " + strings.Join(addresses, ", ") + "; version " + build().Version
-	if n, known := store.Count(); known {
-		line = tokens(int(n)) + ", " + line
+	if n, known := store.Census(); known {
+		line = tokens(n.Total()) + ", " + line
 	}
 	if err := store.Writable(); err != nil {
 		line += "; takes no changes: " + err.Error()

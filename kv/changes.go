@@ -87,7 +87,7 @@ func (s *Store) Rotate(name string, grace time.Duration) (Token, Value, error) {
 			return nil, err
 		}
 		next := before
-		if next.PreviousLastUsedAt, err = view.index.lastUsed(before.hash, view.uses); err != nil {
+		if next.PreviousLastUsedAt, err = view.index.lastUsed(before.hash.fingerprint(), view.uses); err != nil {
 			return nil, err
 		}
 		now := s.now()

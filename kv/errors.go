@@ -17,8 +17,35 @@ var (
 	ErrValueTaken = errors.New("has this value, or had it before its rotation")
 
 	// ErrInvalidToken is returned by Verify where what was presented is not good:
-	// unknown, expired, inactive or no value at all. Which of them is not told.
+	// unknown, expired, inactive or no value at all. Which of them its text does not
+	// tell; see InvalidTokenError.
 	ErrInvalidToken = errors.New("not a valid token")
+)
+
+// InvalidTokenError is ErrInvalidToken with the reason. That is for the operator
+// alone: who presents values must not learn which of them exist.
+type InvalidTokenError struct{ Reason Refused }
+
+func (e *InvalidTokenError) Error() string { return ErrInvalidToken.Error() }
+
+func (e *InvalidTokenError) Unwrap() error { return ErrInvalidToken }
+
+// Refused is why a value is not good.
+type Refused int
+
+// The reasons, of which the first that applies is given.
+const (
+	Malformed Refused = iota // it is no value at all
+	Unknown                  // no token has it, not as the one before a rotation either
+	Inactive
+	Expired // its token is, or its grace has ended
+)
+
+var (
+	errMalformed = &InvalidTokenError{Malformed}
+	errUnknown   = &InvalidTokenError{Unknown}
+	errInactive  = &InvalidTokenError{Inactive}
+	errExpired   = &InvalidTokenError{Expired}
 )
 
 // InvalidError says which field breaks which rule. Nothing was changed.

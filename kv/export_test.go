@@ -112,3 +112,12 @@ func (s *Store) SlowReader(value Value) (offer func()) {
 	}
 	return func() { s.index.offer(&r, hash, since, true) }
 }
+
+// Moments are a multiset of milliseconds.
+type Moments struct{ moments }
+
+func (m *Moments) Add(at int64) { m.add(at) }
+
+func (m *Moments) Remove(at int64) { m.remove(at) }
+
+func (m *Moments) UpTo(at int64) int { return m.upTo(at) }

@@ -10,6 +10,7 @@ import (
 const (
 	metaSchema  = "m/schema" // the version of all this
 	metaDataKey = "m/key"    // the data key, sealed by the master key
+	metaBackup  = "m/backup" // when the last backup was taken
 
 	recordPrefix = "t/" // + name: the record
 	indexPrefix  = "h/" // + lookup hash of a value: the name

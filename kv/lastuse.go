@@ -91,8 +91,7 @@ func (ix *index) lastUse(f fingerprint) int64 {
 // lastUsed is when a value was last found valid, zero where it never was. What
 // memory does not know is read afterwards, since a flush may just have brought
 // it to disk.
-func (ix *index) lastUsed(h lookupHash, read func(shard int) (uses, error)) (time.Time, error) {
-	f := h.fingerprint()
+func (ix *index) lastUsed(f fingerprint, read func(shard int) (uses, error)) (time.Time, error) {
 	at := ix.lastUse(f)
 	if at == unknownUse {
 		uses, err := read(shardOf(f.tag))
@@ -109,12 +108,12 @@ func (ix *index) lastUsed(h lookupHash, read func(shard int) (uses, error)) (tim
 
 // addUses completes a record with when its values were last used.
 func (ix *index) addUses(r *record, read func(shard int) (uses, error)) error {
-	at, err := ix.lastUsed(r.hash, read)
+	at, err := ix.lastUsed(r.hash.fingerprint(), read)
 	if err != nil {
 		return err
 	}
 	if r.hasPrevious() {
-		if r.PreviousLastUsedAt, err = ix.lastUsed(r.previous.hash, read); err != nil {
+		if r.PreviousLastUsedAt, err = ix.lastUsed(r.previous.hash.fingerprint(), read); err != nil {
 			return err
 		}
 	}

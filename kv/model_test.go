@@ -278,9 +278,42 @@ func (m *model) check(r *rapid.T) {
 		want = append(want, m.tokens[name].Token)
 	}
 	expectEqual(r, want, listed)
-	if n, known := m.store.Count(); known && n != int64(len(want)) {
-		r.Fatalf("%d tokens are counted, there are %d", n, len(want))
+	m.checkCensus(r)
+}
+
+// checkCensus compares what is kept with a scan.
+func (m *model) checkCensus(r *rapid.T) {
+	now, within := m.store.Clock.Now(), []time.Duration{0, 500 * time.Millisecond, time.Second, time.Hour}
+	want := kv.Census{Expiring: make([]int, len(within))}
+	for _, token := range m.tokens {
+		switch token.Status(now) {
+		case kv.StatusInactive:
+			want.Inactive++
+		case kv.StatusExpired:
+			want.Expired++
+		case kv.StatusActive:
+			want.Active++
+			for i, d := range within {
+				if token.Expires() && !token.Valid(now.Add(d)) {
+					want.Expiring[i]++
+				}
+			}
+		}
 	}
+	expectEqual(r, want, census(r, m.store.Store, within...))
+}
+
+// census waits until it is known.
+func census(t rapid.TB, s *kv.Store, within ...time.Duration) kv.Census {
+	t.Helper()
+	for range 10_000 {
+		if c, known := s.Census(within...); known {
+			return c
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatal("the tokens are not counted")
+	return kv.Census{}
 }
 
 func nameAllowed(name string) bool { return name != "" && name != " a" && name != "x\ny" }

@@ -35,6 +35,11 @@ type Options struct {
 	// FreeBytes says how much room a folder's disk has. Nil asks the system.
 	FreeBytes func(dir string) (uint64, error)
 
+	// OnCommit is told of every commit of changes, from the goroutine that all changes
+	// wait for: how long it took until they were on disk, and how many operations
+	// shared it. Nil tells nobody.
+	OnCommit func(took time.Duration, operations int)
+
 	// Now is the clock. Nil is time.Now.
 	Now func() time.Time
 
@@ -51,6 +56,9 @@ func (o *Options) complete() error {
 	}
 	if len(o.MasterKeys) == 0 {
 		return errors.New("no master key was given")
+	}
+	if o.OnCommit == nil {
+		o.OnCommit = func(time.Duration, int) {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -106,7 +106,7 @@ func (s *Snapshot) CheckIntegrity() error {
 	for ; it.Valid(); it.Next() {
 		key := string(it.Item().Key())
 		switch {
-		case key == metaSchema, key == metaDataKey:
+		case key == metaSchema, key == metaDataKey, key == metaBackup:
 		case len(key) > 2 && key[:2] == recordPrefix:
 		case len(key) > 2 && key[:2] == indexPrefix:
 			hashes--

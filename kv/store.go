@@ -16,12 +16,18 @@ type Store struct {
 	db     *badger.DB
 	vault  *vault
 	index  *index
-	tally  *tally
+	census *census
 	writer *writer
 	prefix string
 	now    func() time.Time
 	log    *slog.Logger
 	filled chan struct{} // closed when fill has ended
+	misses atomic.Uint64 // of the index
+
+	lastBackup atomic.Int64 // Unix milliseconds; 0: never
+	oldValues  paced[OldValues]
+	expiring   paced[[]Due]
+	inUse      paced[[]Due]
 
 	// users counts the operations under way, so that Close can wait for them.
 	mu     sync.Mutex
@@ -61,24 +67,32 @@ func Open(o Options) (*Store, error) {
 		db:     db,
 		vault:  vault,
 		index:  newIndex(o.MaxIndexed),
-		tally:  &tally{},
+		census: newCensus(),
 		prefix: o.TokenPrefix,
 		now:    o.Now,
 		log:    o.Log,
 		filled: make(chan struct{}),
+	}
+	if err := s.recallBackup(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), db.Close())
 	}
 	folder, err := openFolder(o.Dir)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), db.Close())
 	}
 	snapshot := db.NewTransaction(false)
-	s.writer = startWriter(db, vault, s.index, s.tally, reserve, folder, o.Log)
+	s.writer = (&writer{
+		db: db, vault: vault, index: s.index, census: s.census, reserve: reserve, folder: folder,
+		onCommit: o.OnCommit, log: o.Log,
+	}).start()
 	s.users.Add(2)
 	go s.fill()
 	go func() {
 		defer s.users.Done()
 		defer snapshot.Discard()
-		s.tally.count(snapshot, &s.closed)
+		if err := s.census.count(snapshot, &s.closed); err != nil && !errors.Is(err, ErrClosed) {
+			s.log.Error("the tokens could not be counted", "err", err)
+		}
 	}()
 	return s, nil
 }

@@ -24,7 +24,7 @@ type Grant struct {
 }
 
 // Verify says what somebody who presents a value may do, and notes that it was
-// used. It fails with ErrInvalidToken, whatever the reason. It does not keep the
+// used. It fails with an InvalidTokenError where the value is not good. It does not keep the
 // bytes. It reads memory only, unless the index does not hold all tokens.
 func (s *Store) Verify(presented []byte) (Grant, error) {
 	e, now, err := s.check(presented)
@@ -64,7 +64,7 @@ func (s *Store) check(presented []byte) (e found, now int64, err error) {
 		return found{}, 0, ErrClosed
 	}
 	if checkValue(presented) != nil {
-		return found{}, 0, ErrInvalidToken
+		return found{}, 0, errMalformed
 	}
 	now = s.now().UnixMilli()
 	hash := s.vault.hash(presented)
@@ -76,15 +76,24 @@ func (s *Store) check(presented []byte) (e found, now int64, err error) {
 	switch {
 	case err != nil:
 		return found{}, 0, err
-	case !ok || !e.valid(now):
-		return found{}, 0, ErrInvalidToken
+	case !ok:
+		return found{}, 0, errUnknown
+	case e.valid(now):
+		return e, now, nil
+	case e.is(isActive):
+		return found{}, 0, errExpired
 	}
-	return e, now, nil
+	return found{}, 0, errInactive
 }
+
+// IndexMisses is how many presented values were looked up in the database, since
+// the index could not tell.
+func (s *Store) IndexMisses() uint64 { return s.misses.Load() }
 
 // load reads what the index does not hold and offers it to the index. It is not
 // ok where no token has the value.
 func (s *Store) load(hash lookupHash) (e found, ok bool, err error) {
+	s.misses.Add(1)
 	err = s.operate(func() error {
 		for !ok {
 			since := s.index.changes.Load()

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -37,6 +38,7 @@ type decision func(view) ([]change, error)
 // operation is a decision on its way through the writer.
 type operation struct {
 	decide decision
+	writes []write // beside those of what is decided
 	err    error
 	done   chan struct{}
 }
@@ -51,32 +53,32 @@ func (op *operation) finish(err error) {
 // answers all of them: many clients share one sync, and none is answered, not
 // even with a refusal, on the strength of a state that is not on disk yet.
 type writer struct {
-	db      *badger.DB
-	vault   *vault
-	index   *index
-	tally   *tally
-	reserve reserve
-	folder  *folder
-	log     *slog.Logger
+	db       *badger.DB
+	vault    *vault
+	index    *index
+	census   *census
+	reserve  reserve
+	folder   *folder
+	onCommit func(took time.Duration, operations int)
+	log      *slog.Logger
 
 	queue   chan *operation
 	stopped chan struct{}
 	failed  atomic.Bool // a commit failed; see ErrUnavailable
 }
 
-func startWriter(db *badger.DB, vault *vault, index *index, tally *tally, reserve reserve, folder *folder, log *slog.Logger) *writer {
-	w := &writer{
-		db: db, vault: vault, index: index, tally: tally, reserve: reserve, folder: folder, log: log,
-		queue:   make(chan *operation, maxWaiting),
-		stopped: make(chan struct{}),
-	}
+// start lets a writer that has its parts run.
+func (w *writer) start() *writer {
+	w.queue = make(chan *operation, maxWaiting)
+	w.stopped = make(chan struct{})
 	go w.run()
 	return w
 }
 
-// apply has a decision carried out and waits for the outcome.
-func (w *writer) apply(decide decision) error {
-	op := &operation{decide: decide, done: make(chan struct{})}
+// apply has a decision carried out, with some writes beside what it decides, and
+// waits for the outcome.
+func (w *writer) apply(decide decision, writes ...write) error {
+	op := &operation{decide: decide, writes: writes, done: make(chan struct{})}
 	select {
 	case w.queue <- op:
 	default:
@@ -185,6 +187,7 @@ func (w *writer) decide(g *group, op *operation) (changes []change, writes []wri
 	if err != nil {
 		return nil, nil, err
 	}
+	writes = op.writes
 	for _, c := range changes {
 		writes = append(writes, enter(c)...)
 	}
@@ -217,11 +220,14 @@ func (w *writer) commit(g *group) error {
 	defer g.txn.Discard()
 	err := g.failure
 	if err == nil {
-		err = w.sync(g)
+		begin := time.Now()
+		if err = w.sync(g); err == nil {
+			w.onCommit(time.Since(begin), len(g.operations))
+		}
 	}
 	if err == nil {
 		w.index.publish(g.changes)
-		w.tally.publish(g.changes)
+		w.census.publish(g.changes)
 	}
 	for i, op := range g.operations {
 		if err != nil {

@@ -86,8 +86,19 @@ func (s *Store) shut() {
 	}
 }
 
-// Damage changes a bit of a token's record behind the store's back.
+// Damage changes a bit of a token's sealed value behind the store's back.
 func (s *Store) Damage(name string) {
+	s.t.Helper()
+	s.damage(name, func(raw []byte) { raw[len(raw)-1] ^= 1 })
+}
+
+// Garble makes a token's record one of an unknown version.
+func (s *Store) Garble(name string) {
+	s.t.Helper()
+	s.damage(name, func(raw []byte) { raw[0] ^= 1 })
+}
+
+func (s *Store) damage(name string, change func(raw []byte)) {
 	s.t.Helper()
 	s.shut()
 	options := badger.DefaultOptions(s.Options.Dir).WithLogger(nil)
@@ -105,7 +116,7 @@ func (s *Store) Damage(name string) {
 		if err != nil {
 			return err
 		}
-		raw[len(raw)-1] ^= 1
+		change(raw)
 		return txn.Set(key, raw)
 	})
 	if err := errors.Join(err, db.Close()); err != nil {

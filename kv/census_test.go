@@ -1,0 +1,199 @@
+package kv_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tokend/kv"
+	"tokend/kv/kvtest"
+)
+
+// The census knows what an opened store has, and follows changes that come while it
+// counts.
+func TestCensus_open(t *testing.T) {
+	s := kvtest.New(t)
+	now := s.Clock.Now()
+	var tokens []kv.New
+	for i := range 900 {
+		tokens = append(tokens, kv.New{Spec: kv.Spec{
+			Name: fmt.Sprintf("%03d", i), Active: i%3 > 0, ExpiresAt: now.Add(time.Duration(1+i) * time.Minute),
+		}})
+	}
+	_, err := s.CreateAll(tokens)
+	do(t, err)
+	s.Reopen()
+	var changes sync.WaitGroup
+	for i := range 100 {
+		changes.Go(func() {
+			_, err := s.Delete(fmt.Sprintf("%03d", i))
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	changes.Wait()
+	s.Clock.Advance(200 * time.Minute) // 100 to 199 have expired, of which 67 were active
+	want := kv.Census{Active: 467, Inactive: 266, Expired: 67, Expiring: []int{67, 467}}
+	if diff := cmp.Diff(want, census(t, s.Store, 100*time.Minute, 24*time.Hour)); diff != "" {
+		t.Error("want (-), got (+):\n", diff)
+	}
+	s.Reopen()
+	if diff := cmp.Diff(want, census(t, s.Store, 100*time.Minute, 24*time.Hour)); diff != "" {
+		t.Error("after another start, want (-), got (+):\n", diff)
+	}
+}
+
+// A record that cannot be read leaves the census unknown, and says so.
+func TestCensus_damaged(t *testing.T) {
+	var log lockedBuffer
+	s := kvtest.New(t, func(o *kv.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	create(t, s, kv.Spec{Name: "x"})
+	s.Garble("x")
+	said := func() (bool, error) { return strings.Contains(log.String(), "the tokens could not be counted"), nil }
+	if !eventually(said, true) {
+		t.Error("it is not said")
+	}
+	create(t, s, kv.Spec{Name: "y"})
+	if c, known := s.Census(); known {
+		t.Errorf("%v is known", c)
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
+}
+
+func TestOldValues(t *testing.T) {
+	eachBound(t, func(t *testing.T, s *kvtest.Store) {
+		const grace = time.Hour
+		_, value := create(t, s, kv.Spec{Name: "x", Active: true})
+		_, _, err := s.Rotate("x", grace)
+		do(t, err)
+		create(t, s, kv.Spec{Name: "other", Active: true})
+		census(t, s.Store) // so that the old values are known
+
+		use := func() { do(t, second(s.Verify([]byte(value.Reveal())))) }
+		expect := func(name string, want kv.OldValues) {
+			t.Helper()
+			got := eventually(func() (kv.OldValues, error) { return s.OldValues() }, want)
+			if got != want {
+				t.Errorf("%s: %+v, want %+v", name, got, want)
+			}
+		}
+		expect("not used at all", kv.OldValues{Unused: 1})
+		s.Clock.Advance(time.Minute)
+		use()
+		expect("used a minute after the rotation", kv.OldValues{Used: 1})
+		s.Clock.Advance(time.Minute + time.Millisecond)
+		expect("not used in the later half", kv.OldValues{Unused: 1})
+		s.Clock.Set(kvtest.Start.Add(grace*3/4 - time.Millisecond))
+		use()
+		expect("used shortly before the last quarter", kv.OldValues{Used: 1})
+		s.Clock.Advance(time.Millisecond)
+		expect("in the last quarter", kv.OldValues{Ending: 1})
+		s.Reopen()
+		census(t, s.Store)
+		expect("after another start", kv.OldValues{Ending: 1})
+		s.Clock.Set(kvtest.Start.Add(grace - time.Millisecond))
+		expect("in the last millisecond", kv.OldValues{Ending: 1})
+		s.Clock.Advance(time.Millisecond)
+		expect("after the grace", kv.OldValues{})
+	})
+}
+
+func TestOldValues_changes(t *testing.T) {
+	for name, change := range map[string]func(*kvtest.Store) error{
+		"deleted":       func(s *kvtest.Store) error { return second(s.Delete("x")) },
+		"deactivated":   func(s *kvtest.Store) error { return second(s.Update("x", kv.Patch{Active: new(false)})) },
+		"rotated again": func(s *kvtest.Store) error { return third(s.Rotate("x", 0)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := kvtest.New(t)
+			create(t, s, kv.Spec{Name: "x", Active: true})
+			do(t, third(s.Rotate("x", time.Hour)))
+			census(t, s.Store)
+			if got := eventually(s.OldValues, kv.OldValues{Unused: 1}); got.Unused != 1 {
+				t.Errorf("before: %+v", got)
+			}
+			do(t, change(s))
+			if got := eventually(s.OldValues, kv.OldValues{}); got != (kv.OldValues{}) {
+				t.Errorf("after: %+v", got)
+			}
+		})
+	}
+}
+
+// eventually gives what is found once it is as wanted, or at last.
+func eventually[T any](find func() (T, error), want T) (got T) {
+	for range 1000 {
+		var err error
+		if got, err = find(); err == nil && cmp.Equal(got, want) {
+			return got
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return got
+}
+
+func TestExpiringNext(t *testing.T) {
+	s := kvtest.New(t)
+	now, day := s.Clock.Now(), 24*time.Hour
+	var tokens []kv.New
+	var want []kv.Due
+	for i := range 2000 {
+		at := now.Add(29*day - time.Duration(i)*time.Millisecond)
+		name := fmt.Sprintf("%04d-%s", i, "a name that does not fit into an entry")
+		tokens = append(tokens, kv.New{Spec: kv.Spec{Name: name, Active: true, ExpiresAt: at}})
+		if i >= 1900 {
+			want = append([]kv.Due{{Name: name, At: at}}, want...)
+		}
+	}
+	for _, batch := range [][]kv.New{tokens[:500], tokens[500:1000], tokens[1000:1500], tokens[1500:]} {
+		_, err := s.CreateAll(batch)
+		do(t, err)
+	}
+	create(t, s, kv.Spec{Name: "inactive", ExpiresAt: now.Add(day)})
+	create(t, s, kv.Spec{Name: "later", Active: true, ExpiresAt: now.Add(31 * day)})
+	create(t, s, kv.Spec{Name: "never", Active: true})
+	create(t, s, kv.Spec{Name: "soon over", Active: true, ExpiresAt: now.Add(time.Millisecond)})
+	s.Clock.Advance(time.Millisecond)
+	if diff := cmp.Diff(want, eventually(s.ExpiringNext, want)); diff != "" {
+		t.Error("want (-), got (+):\n", diff)
+	}
+}
+
+func TestOldValuesInUse(t *testing.T) {
+	s := kvtest.New(t)
+	_, used := create(t, s, kv.Spec{Name: "used", Active: true})
+	create(t, s, kv.Spec{Name: "unused", Active: true})
+	for _, name := range []string{"used", "unused"} {
+		do(t, third(s.Rotate(name, time.Hour)))
+	}
+	census(t, s.Store)
+	s.Clock.Advance(time.Second)
+	do(t, second(s.Verify([]byte(used.Reveal()))))
+	want := []kv.Due{{Name: "used", At: kvtest.Start.Add(time.Hour)}}
+	if diff := cmp.Diff(want, eventually(s.OldValuesInUse, want)); diff != "" {
+		t.Error("want (-), got (+):\n", diff)
+	}
+}

@@ -1,0 +1,134 @@
+package kv_test
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tokend/kv"
+	"tokend/kv/kvtest"
+)
+
+func TestUsage(t *testing.T) {
+	s := kvtest.New(t, func(o *kv.Options) {
+		o.MinFreeBytes = 7
+		o.FreeBytes = func(string) (uint64, error) { return 1 << 40, nil }
+	})
+	create(t, s, kv.Spec{Name: "x"})
+	before, err := s.Usage()
+	do(t, err)
+	if before.Log == 0 || before.Tables != 0 || before.Other == 0 || before.Free != 1<<40 || before.Reserve != 7 {
+		t.Errorf("%+v", before)
+	}
+	s.Reopen() // which writes out a table
+	after, err := s.Usage()
+	do(t, err)
+	if after.Tables == 0 || after.ValueLog > 1<<20 {
+		t.Errorf("%+v", after)
+	}
+	levels, err := s.Levels()
+	do(t, err)
+	if len(levels) == 0 || levels[0].Tables != 1 || levels[0].Due != 0 {
+		t.Errorf("%+v", levels)
+	}
+	do(t, s.Close())
+	if _, err := s.Levels(); !errors.Is(err, kv.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+func TestNoteBackup(t *testing.T) {
+	s := kvtest.New(t)
+	if at := s.LastBackup(); !at.IsZero() {
+		t.Errorf("a new store was backed up at %v", at)
+	}
+	at := kvtest.Start.Add(time.Hour)
+	do(t, s.NoteBackup(at))
+	for range 2 {
+		if got := s.LastBackup(); !got.Equal(at) {
+			t.Errorf("backed up at %v, want %v", got, at)
+		}
+		s.Reopen()
+	}
+}
+
+func TestOnCommit(t *testing.T) {
+	var (
+		mu         sync.Mutex
+		commits    int
+		operations int
+	)
+	s := kvtest.New(t, func(o *kv.Options) {
+		o.OnCommit = func(took time.Duration, n int) {
+			mu.Lock()
+			defer mu.Unlock()
+			commits++
+			operations += n
+			if took <= 0 {
+				t.Errorf("a commit took %v", took)
+			}
+		}
+	})
+	open := s.Gate() // itself an operation
+	var creates sync.WaitGroup
+	for _, name := range []string{"a", "b", "c", "a"} {
+		creates.Go(func() { _, _, _ = s.Create(kv.Spec{Name: name}) })
+	}
+	for s.Waiting() < 4 {
+		time.Sleep(time.Millisecond)
+	}
+	open()
+	creates.Wait()
+	mu.Lock()
+	defer mu.Unlock()
+	if commits > 2 || operations != 5 {
+		t.Errorf("%d commits of %d operations", commits, operations)
+	}
+}
+
+// The reason why a value is refused is told apart from the refusal.
+func TestVerify_reasons(t *testing.T) {
+	eachBound(t, func(t *testing.T, s *kvtest.Store) {
+		_, good := create(t, s, kv.Spec{Name: "good", Active: true})
+		_, inactive := create(t, s, kv.Spec{Name: "inactive", ExpiresAt: s.Clock.Now().Add(time.Minute)})
+		_, expired := create(t, s, kv.Spec{Name: "expired", Active: true, ExpiresAt: s.Clock.Now().Add(time.Minute)})
+		do(t, third(s.Rotate("good", time.Minute)))
+		s.Clock.Advance(time.Minute)
+		for _, c := range []struct {
+			presented string
+			want      kv.Refused
+		}{
+			{"no value", kv.Malformed},
+			{strings.Repeat("x", 513), kv.Malformed},
+			{kv.NewValue("tkd").Reveal(), kv.Unknown},
+			{inactive.Reveal(), kv.Inactive},
+			{expired.Reveal(), kv.Expired},
+			{good.Reveal(), kv.Expired}, // its grace has ended
+		} {
+			_, err := s.Verify([]byte(c.presented))
+			refused, ok := errors.AsType[*kv.InvalidTokenError](err)
+			if !ok || refused.Reason != c.want || err.Error() != kv.ErrInvalidToken.Error() {
+				t.Errorf("%.20q: %v, want reason %d", c.presented, err, c.want)
+			}
+		}
+	})
+}
+
+func TestIndexMisses(t *testing.T) {
+	s := kvtest.New(t)
+	_, value := create(t, s, kv.Spec{Name: "x", Active: true})
+	s.AwaitFilled()
+	before := s.IndexMisses()
+	do(t, second(s.Verify([]byte(value.Reveal()))))
+	_, _ = s.Verify([]byte(kv.NewValue("tkd").Reveal()))
+	if n := s.IndexMisses() - before; n != 0 {
+		t.Errorf("%d misses of what is in the index", n)
+	}
+	s.Forget(value)
+	do(t, second(s.Verify([]byte(value.Reveal()))))
+	if n := s.IndexMisses() - before; n != 1 {
+		t.Errorf("%d misses after one", n)
+	}
+}
