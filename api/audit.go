@@ -57,13 +57,7 @@ func (s *Server) audit(r *request, rt *route) {
 		return
 	}
 	status := slog.Int("status", r.ctx.Response.StatusCode())
-	outcome := slog.String("outcome", "done")
-	switch {
-	case r.failed != "":
-		outcome.Value = slog.StringValue(r.failed)
-	case r.audited.begun:
-		outcome.Value = slog.StringValue("begun")
-	}
+	outcome := slog.String("outcome", r.outcome())
 	skipped := 0
 	if r.who() == "" {
 		var ok bool
@@ -109,6 +103,7 @@ func (s *Server) record(audit Audit, r *request, rt *route, attrs ...slog.Attr) 
 	record.AddAttrs(slog.String("request_id", string(r.id)))
 	err := audit.Handler.Handle(context.Background(), record)
 	if err != nil {
+		s.Metrics.AuditFailures.Inc()
 		s.Log.Error("a management call could not be recorded", "operation", rt.operation, "request_id", string(r.id), "err", err)
 	}
 	return err

@@ -23,6 +23,8 @@ func (s *Server) authorize(r *request, rt *route) error {
 		return s.authorizeIntrospector(r)
 	case holder:
 		return s.authorizeHolder(r)
+	case scraper:
+		return s.authorizeScraper(r)
 	case proxied:
 		return s.authorizeProxied(r, rt.need(&r.ctx.Request.Header))
 	case anyone:

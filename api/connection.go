@@ -23,7 +23,8 @@ type connection struct {
 	connections *connections
 	peer        peer
 	isTLS       bool
-	forAdmins   bool        // on which users are administrators by who they are
+	purpose     purpose
+	stripe      int         // of metrics
 	spoke       atomic.Bool // a byte has come
 	linger      bool        // the client may still be sending what will not be read
 
@@ -69,8 +70,11 @@ func (c *connection) Read(p []byte) (int, error) {
 		_ = plain.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 		_, _ = io.WriteString(plain.Conn, speaksTLS)
 	}
-	if n > 0 && !c.spoke.Load() {
-		c.spoke.Store(true)
+	if n > 0 {
+		c.connections.metrics.Received(c.stripe, n)
+		if !c.spoke.Load() {
+			c.spoke.Store(true)
+		}
 	}
 	return n, err
 }
@@ -134,7 +138,9 @@ func (c *connection) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	c.connections.metrics.Sent(c.stripe, n)
+	return n, err
 }
 
 // Close closes the connection, gently where the client may still be sending.

@@ -24,18 +24,23 @@ type connections struct {
 
 	mu   sync.Mutex
 	open map[*connection]struct{}
+	made int // connections, ever
 }
+
+// forWatchers is how many connections there may be on a listener for metrics
+// beyond the limit for all.
+const forWatchers = 16
 
 func (cs *connections) timeouts() *Timeouts { return &cs.settings.Load().Timeouts }
 
-func (cs *connections) listen(l net.Listener, forAdmins bool) net.Listener {
-	return &listener{l, cs, forAdmins}
+func (cs *connections) listen(l net.Listener, purpose purpose) net.Listener {
+	return &listener{l, cs, purpose}
 }
 
 type listener struct {
 	net.Listener
 	connections *connections
-	forAdmins   bool // its peers may be administrators by who they are
+	purpose     purpose
 }
 
 // Accept gives the next connection within the limit. It outlives a shortage of
@@ -54,7 +59,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		wait = 0
-		if c := l.connections.add(accepted, l.forAdmins); c != nil {
+		if c := l.connections.add(accepted, l.purpose); c != nil {
 			return c, nil
 		}
 		l.connections.refuse(accepted)
@@ -108,20 +113,28 @@ const tooManyConnections = "HTTP/1.1 503 Service Unavailable\r\n" +
 	`{"type":"about:blank","title":"Service Unavailable","status":503,"code":"overloaded","detail":"too many connections"}` + "\n"
 
 // add takes a connection in, unless there are too many.
-func (cs *connections) add(accepted net.Conn, forAdmins bool) *connection {
+func (cs *connections) add(accepted net.Conn, purpose purpose) *connection {
 	peer := peerOf(accepted)
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if len(cs.open) >= cs.settings.Load().MaxConnections {
+	limit := cs.settings.Load().MaxConnections
+	if purpose == forMetrics {
+		limit += forWatchers
+	}
+	if len(cs.open) >= limit {
 		return nil
 	}
+	cs.made++
 	carrier := underTLS(accepted)
 	if tcp, ok := carrier.(*net.TCPConn); ok {
 		// A write then waits for tens of kilobytes to be read, not for megabytes,
 		// and its deadline means that the client does not read.
 		_ = tcp.SetWriteBuffer(sendBuffer)
 	}
-	c := &connection{Conn: accepted, connections: cs, peer: peer, isTLS: carrier != accepted, forAdmins: forAdmins}
+	c := &connection{
+		Conn: accepted, connections: cs, peer: peer, isTLS: carrier != accepted,
+		purpose: purpose, stripe: cs.made % metrics.Stripes,
+	}
 	_ = c.setReadEnd(time.Now().Add(cs.timeouts().Header))
 	if cs.open == nil {
 		cs.open = map[*connection]struct{}{}

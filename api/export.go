@@ -31,10 +31,18 @@ func (s *Server) export(r *request) (reply, error) {
 			}
 		}
 	}
-	return reply{stream: s.newStream(r, snapshot, views, form{
-		kind: linesType, behind: "\n",
-		end: func() string { return "" },
-	})}, nil
+	form := form{kind: linesType, behind: "\n", end: func() string { return "" }}
+	if withValues {
+		form.sent = func() { s.noteBackup(now) }
+	}
+	return reply{stream: s.newStream(r, snapshot, views, form)}, nil
+}
+
+// noteBackup remembers that somebody has a copy of all tokens as they were.
+func (s *Server) noteBackup(at time.Time) {
+	if err := s.Store.NoteBackup(at); err != nil {
+		s.Log.Warn("that all tokens were exported is remembered until a restart only", "err", err)
+	}
 }
 
 func exportView(t kv.Created, withValues bool, now time.Time) any {

@@ -6,6 +6,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"tokend/kv"
+	"tokend/metrics"
 )
 
 // A proxy asks before it lets a request through. It takes 200 for yes, 401 and
@@ -22,6 +23,7 @@ func (s *Server) authorizeProxied(r *request, need need) error {
 	case err != nil:
 		return err
 	case need == write && !r.grant.Write:
+		r.verdict = metrics.InsufficientScope
 		return errReadOnlyToken
 	}
 	return nil

@@ -23,6 +23,7 @@ func (s *Server) adapt(rt *route) fasthttp.RequestHandler {
 		r.identify(start)
 		s.respond(r, rt)
 		s.audit(r, rt)
+		s.count(r, rt)
 		r.closeIfUnread(s.state.is(draining))
 		took := time.Since(start)
 		if c := r.connection(); c != nil {
@@ -61,9 +62,11 @@ func (s *Server) respond(r *request, rt *route) {
 	}()
 	reply, err := s.answer(r, rt)
 	if err == nil {
+		reply.status = cmp.Or(reply.status, rt.status)
 		r.succeed(reply)
 		return
 	}
+	s.countRefusal(rt, err)
 	p, known := problemOf(err)
 	if !known {
 		p = rt.internal()
@@ -77,6 +80,9 @@ func (s *Server) respond(r *request, rt *route) {
 func (s *Server) answer(r *request, rt *route) (reply, error) {
 	if err := checkFraming(&r.ctx.Request.Header, rt.access == proxied); err != nil {
 		return reply{}, err
+	}
+	if !s.serves(r, rt) {
+		return reply{}, errNotFound
 	}
 	if !rt.known() {
 		return rt.handle(s, r)
@@ -114,24 +120,4 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	s.Log.Debug("broken request", "code", p.code, "peer", ctx.RemoteAddr(), "request_id", string(r.id))
 	r.fail(p)
 	s.broken.Observe(r.stripe, p.status, 0)
-}
-
-// otherMethod is the label of methods that a path does not have: what clients
-// send is open-ended, and labels must not be.
-const otherMethod = "other"
-
-// recorder records a route's answers.
-func (s *Server) recorder(rt *route) func(*request, time.Duration) {
-	byMethod := s.Metrics.Route(cmp.Or(rt.method, otherMethod), rt.path)
-	head := byMethod
-	if rt.method == fasthttp.MethodGet {
-		head = s.Metrics.Route(fasthttp.MethodHead, rt.path)
-	}
-	return func(r *request, took time.Duration) {
-		if r.ctx.IsHead() {
-			head.Observe(r.stripe, r.ctx.Response.StatusCode(), took)
-		} else {
-			byMethod.Observe(r.stripe, r.ctx.Response.StatusCode(), took)
-		}
-	}
 }

@@ -73,7 +73,7 @@ func newServer(t testing.TB, adjust ...any) *server {
 	}
 	c := api.Config{
 		Store:   s.store.Store,
-		Metrics: metrics.New(metrics.Build{}, func() bool { return true }),
+		Metrics: metrics.New(metrics.Build{}),
 		Build:   metrics.Build{Version: "1.2.3", Revision: "abc", Go: "go1"},
 		Log:     slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Now:     s.store.Clock.Now,

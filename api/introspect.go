@@ -77,6 +77,7 @@ func (s *Server) introspect(r *request) (reply, error) {
 		return reply{}, err
 	}
 	grant, err := s.Store.Verify(token)
+	r.concludes(err)
 	if errors.Is(err, kv.ErrInvalidToken) {
 		return reply{plain: introspectionView{}}, nil
 	}

@@ -1,7 +1,10 @@
 package api
 
 import (
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
+	"html"
 	"strings"
 	"sync/atomic"
 
@@ -33,24 +36,32 @@ func (s *Server) healthz(*request) (reply, error) {
 
 // readyz is 200 while tokens can be looked up, which a real read shows.
 func (s *Server) readyz(r *request) (reply, error) {
-	unready := func(status, reason string) (reply, error) {
-		return reply{status: fasthttp.StatusServiceUnavailable, plain: readiness{Status: status, Reason: reason}}, nil
+	readiness := s.readiness(string(r.id))
+	if readiness.Status != "ready" {
+		return reply{status: fasthttp.StatusServiceUnavailable, plain: readiness}, nil
 	}
+	return reply{plain: readiness}, nil
+}
+
+// IsReady reports whether tokens can be looked up.
+func (s *Server) IsReady() bool { return s.readiness("").Status == "ready" }
+
+func (s *Server) readiness(requestID string) readiness {
 	switch s.state.v.Load() {
 	case starting:
-		return unready("starting", "the server is starting")
+		return readiness{Status: "starting", Reason: "the server is starting"}
 	case draining:
-		return unready("draining", "the server is stopping")
+		return readiness{Status: "draining", Reason: "the server is stopping"}
 	}
 	if err := s.Store.Ping(); err != nil {
-		s.Log.Error("the store cannot be read", "request_id", string(r.id), "err", err)
-		return unready("failed", "the store cannot be read")
+		s.Log.Error("the store cannot be read", "request_id", requestID, "err", err)
+		return readiness{Status: "failed", Reason: "the store cannot be read"}
 	}
 	if err := s.Store.Writable(); err != nil {
 		p, _ := problemOf(err)
-		return reply{plain: readiness{Status: "ready", Reason: p.code}}, nil
+		return readiness{Status: "ready", Reason: p.code}
 	}
-	return reply{plain: readiness{Status: "ready", Writable: true}}, nil
+	return readiness{Status: "ready", Writable: true}
 }
 
 func (s *Server) version(*request) (reply, error) {
@@ -78,22 +89,57 @@ func (s *Server) scrape(r *request) (reply, error) {
 //go:embed page.html
 var page string
 
-// frontPage shows a person where to look, and a program the same as JSON.
-func (s *Server) frontPage(r *request) (reply, error) {
-	if !strings.Contains(string(r.ctx.Request.Header.Peek(fasthttp.HeaderAccept)), "text/html") {
-		return reply{plain: frontView{"tokend", s.Build.Version, "/openapi.yaml", "/readyz", "/metrics"}}, nil
-	}
-	h := &r.ctx.Response.Header
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	return reply{kind: "text/html; charset=utf-8", text: strings.ReplaceAll(page, "{{version}}", s.Build.Version)}, nil
+// pagePolicy lets a browser load nothing, and style the page as it says itself.
+var pagePolicy = func() string {
+	_, style, _ := strings.Cut(page, "<style>")
+	style, _, _ = strings.Cut(style, "</style>")
+	hash := sha256.Sum256([]byte(style))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
+		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}()
+
+// frontView is the front page for a program.
+type frontView struct {
+	Name    string    `json:"name"`
+	Version string    `json:"version"`
+	Health  readiness `json:"health"`
+	API     string    `json:"api"`
+	Ready   string    `json:"ready"`
+	Metrics string    `json:"metrics,omitzero"` // where they are not apart
 }
 
-type frontView struct {
-	Name    string `json:"name"`
-	Version string `json:"version"`
-	API     string `json:"api"`
-	Ready   string `json:"ready"`
-	Metrics string `json:"metrics"`
+// frontPage shows a person where to look, and a program the same as JSON.
+func (s *Server) frontPage(r *request) (reply, error) {
+	view := frontView{
+		Name: "tokend", Version: s.Build.Version, Health: s.readiness(string(r.id)),
+		API: "/openapi.yaml", Ready: "/readyz",
+	}
+	metricsLink := ""
+	if !s.MetricsApart {
+		view.Metrics = "/metrics"
+		metricsLink = `<li><a href="/metrics">Metrics</a>, for Prometheus</li>`
+	}
+	r.ctx.Response.Header.Set(fasthttp.HeaderVary, fasthttp.HeaderAccept)
+	if !strings.Contains(string(r.ctx.Request.Header.Peek(fasthttp.HeaderAccept)), "text/html") {
+		return reply{plain: view}, nil
+	}
+	h := &r.ctx.Response.Header
+	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	return reply{kind: "text/html; charset=utf-8", text: strings.NewReplacer(
+		"{{version}}", html.EscapeString(view.Version),
+		"{{health}}", html.EscapeString(view.Health.inWords()),
+		"{{metrics}}", metricsLink,
+	).Replace(page)}, nil
+}
+
+func (r readiness) inWords() string {
+	switch {
+	case r.Writable:
+		return "It is ready."
+	case r.Status == "ready":
+		return "It verifies tokens, but takes no changes: " + r.Reason + "."
+	}
+	return "It is not ready: " + r.Reason + "."
 }

@@ -119,7 +119,7 @@ func TestFrontPage(t *testing.T) {
 	s := newServer(t)
 	t.Run("JSON for a program", func(t *testing.T) {
 		a := s.askAs("", "GET", "/", "")
-		if want := `{"name":"tokend","version":"1.2.3","api":"/openapi.yaml","ready":"/readyz","metrics":"/metrics"}` + "\n"; a.body != want {
+		if want := `{"name":"tokend","version":"1.2.3","health":{"status":"ready","writable":true},"api":"/openapi.yaml","ready":"/readyz","metrics":"/metrics"}` + "\n"; a.body != want {
 			t.Errorf("got %s", a.body)
 		}
 	})

@@ -49,8 +49,10 @@ type received struct {
 	body     []byte
 	bodyRead bool // to its end
 
-	failed  string // the code of the problem that was answered
-	audited audited
+	failed   string         // the code of the problem that was answered
+	verified bool           // what was presented to be verified was
+	verdict  metrics.Result // of that
+	audited  audited
 }
 
 var (

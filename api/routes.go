@@ -19,6 +19,7 @@ const (
 	holder       // of a good token
 	proxied      // a proxy asks for a holder, in its dialect
 	introspector // any admin or holder
+	scraper      // anyone, or a holder where that is set
 )
 
 // route is everything that is to be known about a path and method.
@@ -31,13 +32,15 @@ type route struct {
 	params    []string // query parameters; others are refused
 	need      needs    // of a proxy's check: what the original request needs
 	local     bool     // on loopback, only for a Host that means this machine
+	watch     watch    // whether it is for those who watch
+	status    int      // of success; 0: 200
 	handle    func(*Server, *request) (reply, error)
 }
 
 // routes is what the server serves. HEAD is served wherever GET is; OPTIONS and
 // 405 follow from the table.
 var routes = []route{
-	{method: "POST", path: "/_/token", operation: "create", access: writeAdmin, handle: (*Server).createToken},
+	{method: "POST", path: "/_/token", operation: "create", access: writeAdmin, status: 201, handle: (*Server).createToken},
 	{method: "GET", path: "/_/token", operation: "list", access: readAdmin, params: listParams, handle: (*Server).listTokens},
 	{method: "PUT", path: "/_/token", operation: "replace", access: writeAdmin, handle: (*Server).replaceToken},
 	{method: "PATCH", path: "/_/token", operation: "update", access: writeAdmin, handle: (*Server).updateToken},
@@ -60,12 +63,29 @@ var routes = []route{
 	{method: anyMethod, path: "/_/auth/read", access: proxied, need: always(read), handle: (*Server).pass},
 	{method: anyMethod, path: "/_/auth/write", access: proxied, need: always(write), handle: (*Server).pass},
 
-	{method: "GET", path: "/healthz", handle: (*Server).healthz},
-	{method: "GET", path: "/readyz", handle: (*Server).readyz},
-	{method: "GET", path: "/metrics", local: true, handle: (*Server).scrape},
+	{method: "GET", path: "/healthz", watch: health, handle: (*Server).healthz},
+	{method: "GET", path: "/readyz", watch: health, handle: (*Server).readyz},
+	{method: "GET", path: "/metrics", watch: figures, access: scraper, local: true, handle: (*Server).scrape},
 	{method: "GET", path: "/version", local: true, handle: (*Server).version},
 	{method: "GET", path: "/openapi.yaml", local: true, handle: (*Server).openAPI},
 	{method: "GET", path: "/", local: true, handle: (*Server).frontPage},
+}
+
+// watch is what a route is to those who watch.
+type watch int
+
+const (
+	nothing watch = iota
+	health        // which is everywhere
+	figures       // which may be apart
+)
+
+// serves reports whether a route is there on the listener that a request came by.
+func (s *Server) serves(r *request, rt *route) bool {
+	if c := r.connection(); c != nil && c.purpose == forMetrics {
+		return rt.watch != nothing
+	}
+	return rt.watch != figures || !s.MetricsApart
 }
 
 // anyMethod is the method of a route that takes all, also ones that nobody
@@ -98,6 +118,7 @@ func (s *Server) newRouter() *router.Router {
 	r.HandleMethodNotAllowed = false
 
 	methods := map[string][]string{}
+	watches := map[string]watch{}
 	slashed := map[string]fasthttp.RequestHandler{} // the router cannot tell a path with a slash behind it from one without
 	for i := range routes {
 		rt := &routes[i]
@@ -112,15 +133,16 @@ func (s *Server) newRouter() *router.Router {
 		}
 		r.Handle(rt.method, rt.path, handler)
 		methods[rt.path] = append(methods[rt.path], rt.method)
+		watches[rt.path] = rt.watch
 		if rt.method == fasthttp.MethodGet {
 			r.HEAD(rt.path, handler)
 			methods[rt.path] = append(methods[rt.path], fasthttp.MethodHead)
 		}
 	}
 	for path, allowed := range methods {
-		r.ANY(path, s.adapt(otherMethods(path, allowed)))
+		r.ANY(path, s.adapt(otherMethods(path, allowed, watches[path])))
 	}
-	notFound := s.adapt(&route{path: "(unknown)", handle: func(*Server, *request) (reply, error) {
+	notFound := s.adapt(&route{path: "(unknown)", status: 404, watch: health, handle: func(*Server, *request) (reply, error) {
 		return reply{}, errNotFound
 	}})
 	r.NotFound = func(ctx *fasthttp.RequestCtx) {
@@ -134,11 +156,11 @@ func (s *Server) newRouter() *router.Router {
 }
 
 // otherMethods answers the methods that a path does not have.
-func otherMethods(path string, allowed []string) *route {
+func otherMethods(path string, allowed []string, watch watch) *route {
 	allowed = append(allowed, fasthttp.MethodOptions)
 	slices.Sort(allowed)
 	allow := strings.Join(allowed, ", ")
-	return &route{path: path, handle: func(_ *Server, r *request) (reply, error) {
+	return &route{path: path, status: 405, watch: watch, handle: func(_ *Server, r *request) (reply, error) {
 		if string(r.ctx.Method()) == fasthttp.MethodOptions {
 			return reply{status: fasthttp.StatusNoContent, allow: allow}, nil
 		}

@@ -36,6 +36,9 @@ type Config struct {
 	Build   metrics.Build
 	Log     *slog.Logger
 	Now     func() time.Time
+
+	// MetricsApart leaves /metrics to ServeMetrics.
+	MetricsApart bool
 }
 
 // Settings are what may change while a server serves. A request or connection
@@ -48,6 +51,7 @@ type Settings struct {
 	MaxConnections int // at most 1<<20
 	Audit          Audit
 	AccessLog      bool // every request goes to Log
+	MetricsToken   bool // a scrape needs an issued token
 }
 
 // Timeouts bound how long a client may take.
@@ -86,7 +90,7 @@ func New(c Config, settings Settings) *Server {
 		lingering: make(chan struct{}, maxLingering(settings.MaxConnections)),
 	}
 	s.scraper = fasthttpadaptor.NewFastHTTPHandler(c.Metrics.Handler())
-	s.broken = c.Metrics.Route(otherMethod, "(malformed)")
+	s.broken = c.Metrics.Route(otherMethod, "(malformed)", fasthttp.StatusBadRequest)
 	s.router = s.newRouter()
 	s.http = &fasthttp.Server{
 		Handler:        s.router.Handler,
@@ -129,18 +133,31 @@ func (discard) Printf(string, ...any) {}
 
 // Serve answers requests that come in on a listener, until Shutdown, which
 // closes it. It may be called for several listeners at once.
-func (s *Server) Serve(l net.Listener) error { return s.serve(l, false) }
+func (s *Server) Serve(l net.Listener) error { return s.serve(l, forAll) }
 
 // ServeAdmins is Serve for a Unix socket on which the users in LocalAdmins are
 // administrators without a token.
-func (s *Server) ServeAdmins(l net.Listener) error { return s.serve(l, true) }
+func (s *Server) ServeAdmins(l net.Listener) error { return s.serve(l, forAdmins) }
 
-func (s *Server) serve(l net.Listener, forAdmins bool) error {
+// ServeMetrics is Serve for /metrics and the state of health, and nothing else. It
+// has connections of its own, so that who watches sees a crowd on the others.
+func (s *Server) ServeMetrics(l net.Listener) error { return s.serve(l, forMetrics) }
+
+// purpose is what a listener is for.
+type purpose int
+
+const (
+	forAll     purpose = iota
+	forAdmins          // for all, and its peers may be administrators by who they are
+	forMetrics         // for those who watch
+)
+
+func (s *Server) serve(l net.Listener, purpose purpose) error {
 	if !s.register(l) {
 		return l.Close()
 	}
 	defer s.accepting.Done()
-	if err := s.http.Serve(s.connections.listen(l, forAdmins)); err != nil && !errors.Is(err, io.EOF) {
+	if err := s.http.Serve(s.connections.listen(l, purpose)); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	return nil

@@ -36,6 +36,7 @@ type form struct {
 	between string
 	behind  string        // each
 	end     func() string // asked when all were shown
+	sent    func()        // called when all was read; nil: nobody wants to know
 }
 
 const streamPiece = 4 << 10 // what fasthttp reads at once
@@ -55,6 +56,9 @@ func (l *stream) rewind() {
 func (l *stream) Close() error {
 	l.stop()
 	l.snapshot.Close()
+	if l.ended && len(l.unread) == 0 && l.form.sent != nil {
+		l.form.sent()
+	}
 	return nil
 }
 

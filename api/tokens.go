@@ -3,8 +3,6 @@ package api
 import (
 	"time"
 
-	"github.com/valyala/fasthttp"
-
 	"tokend/kv"
 )
 
@@ -124,7 +122,7 @@ func (s *Server) createToken(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return reply{status: fasthttp.StatusCreated, data: createdView{viewOf(token, s.Now()), value.Reveal()}}, nil
+	return reply{data: createdView{viewOf(token, s.Now()), value.Reveal()}}, nil
 }
 
 func (s *Server) replaceToken(r *request) (reply, error) {

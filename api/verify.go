@@ -7,16 +7,30 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"tokend/kv"
+	"tokend/metrics"
 )
 
 // authorizeHolder lets pass whoever presents a good token, and notes what it
 // grants.
 func (s *Server) authorizeHolder(r *request) (err error) {
 	token, err := r.presented()
+	if err == nil {
+		r.grant, err = s.Store.Verify(token)
+	}
+	r.concludes(err)
+	return err
+}
+
+// authorizeScraper lets pass anyone, or only who presents a good token.
+func (s *Server) authorizeScraper(r *request) error {
+	if !s.settings.Load().MetricsToken {
+		return nil
+	}
+	token, err := r.presented()
 	if err != nil {
 		return err
 	}
-	r.grant, err = s.Store.Verify(token)
+	_, err = s.Store.Verify(token)
 	return err
 }
 
@@ -43,6 +57,7 @@ func (s *Server) verify(r *request) (reply, error) {
 		return reply{}, err
 	}
 	if need == write && !r.grant.Write {
+		r.verdict = metrics.InsufficientScope
 		return reply{}, errReadOnlyToken
 	}
 	r.space = appendGrant(r.space[:0], &r.grant)

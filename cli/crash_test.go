@@ -115,6 +115,11 @@ type token struct {
 	Write      bool
 	Token      string
 	LastUsedAt *int64 `json:"last_used_at"`
+
+	Status             string
+	Expires            bool
+	ExpirationDate     int64 `json:"expiration_date"`
+	PreviousValidUntil int64 `json:"previous_valid_until"`
 }
 
 // ask gives the status and the tokens of an answer.

@@ -17,16 +17,20 @@ import (
 
 // listeners are all that a server listens on.
 type listeners struct {
-	open   []net.Listener
-	admins net.Listener // on which users are administrators by who they are; nil: none
-	own    map[string]ownSocket
+	open    []net.Listener
+	admins  net.Listener // on which users are administrators by who they are; nil: none
+	metrics net.Listener // on which nothing else is; nil: none
+	own     map[string]ownSocket
 }
 
 func (ls *listeners) all() []net.Listener {
-	if ls.admins == nil {
-		return ls.open
+	all := slices.Clone(ls.open)
+	for _, l := range []net.Listener{ls.admins, ls.metrics} {
+		if l != nil {
+			all = append(all, l)
+		}
 	}
-	return append(slices.Clip(ls.open), ls.admins)
+	return all
 }
 
 func (ls *listeners) close() {
@@ -53,11 +57,12 @@ func listen(c config.Config) (ls *listeners, err error) {
 	}
 	handedOver := slices.Clone(ls.open)
 	if c.AdminSocket != "" {
-		address := "unix:" + c.AdminSocket
-		if i := slices.IndexFunc(ls.open, func(l net.Listener) bool { return isAt(l.Addr(), address) }); i >= 0 {
-			ls.admins = ls.open[i]
-			ls.open = slices.Delete(ls.open, i, i+1)
-		} else if ls.admins, err = ls.listenOn(address, config.UnixSockets{Mode: adminSocketMode(c)}); err != nil {
+		if ls.admins, err = ls.setApart("unix:"+c.AdminSocket, config.UnixSockets{Mode: adminSocketMode(c)}); err != nil {
+			return ls, err
+		}
+	}
+	if c.Metrics.Listen != "" {
+		if ls.metrics, err = ls.setApart(c.Metrics.Listen, c.UnixSockets); err != nil {
 			return ls, err
 		}
 	}
@@ -79,6 +84,16 @@ func listen(c config.Config) (ls *listeners, err error) {
 		ls.open = append(ls.open, l)
 	}
 	return ls, nil
+}
+
+// setApart takes a listener out of those that are open, or opens it.
+func (ls *listeners) setApart(address string, sockets config.UnixSockets) (net.Listener, error) {
+	if i := slices.IndexFunc(ls.open, func(l net.Listener) bool { return isAt(l.Addr(), address) }); i >= 0 {
+		l := ls.open[i]
+		ls.open = slices.Delete(ls.open, i, i+1)
+		return l, nil
+	}
+	return ls.listenOn(address, sockets)
 }
 
 // adminSocketMode lets in those who may be administrators: root always may, and

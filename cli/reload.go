@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"tokend/api"
 	"tokend/config"
@@ -21,6 +22,7 @@ func (s *service) reload() {
 	}
 	s.manager.reloading()
 	err := s.tryReload()
+	s.metrics.Reloaded(time.Now(), err == nil)
 	if err != nil {
 		s.log.Error("the reload was refused; all stays as it was", "err", err)
 		s.manager.remark.Store("; the last reload was refused, see the log")
@@ -92,6 +94,7 @@ func (s *service) prepare(c config.Config) (*prepared, error) {
 		},
 		MaxConnections: connectionLimit(c.Limits.MaxConnections, s.log),
 		AccessLog:      c.Log.Access,
+		MetricsToken:   c.Metrics.Token,
 	}}
 	if p.settings.LocalAdmins, err = localAdmins(c); err != nil {
 		return nil, err

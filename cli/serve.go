@@ -90,6 +90,7 @@ type service struct {
 	logSink   *sink // to stderr
 	auditSink *sink // to auditFile
 	manager   *manager
+	metrics   *metrics.Metrics
 
 	// What a reload changes.
 	mu           sync.Mutex
@@ -106,6 +107,7 @@ func newService(c config.Config, load func() (config.Config, error), stderr io.W
 		data:    &dataDir{path: filepath.Clean(c.DataDir)},
 		stderr:  stderr,
 		logSink: newSink(stderr),
+		metrics: metrics.New(build()),
 	}
 	s.auditSink = newSink(&s.auditFile)
 	s.level.Set(levelOf(c.Log))
@@ -152,7 +154,7 @@ func serve(ctx context.Context, load func() (config.Config, error), stderr io.Wr
 	if err != nil {
 		return err
 	}
-	store, err := openStore(c, s.data, s.log)
+	store, err := s.openStore(c)
 	if err != nil {
 		return errors.Join(err, prepared.drop())
 	}
@@ -163,15 +165,17 @@ func serve(ctx context.Context, load func() (config.Config, error), stderr io.Wr
 		}
 	}()
 
-	b := build()
 	s.server = api.New(api.Config{
-		Store:   store,
-		Metrics: metrics.New(b, func() bool { return store.Writable() == nil }),
-		Build:   b,
-		Log:     s.log,
-		Now:     time.Now,
+		Store:        store,
+		Metrics:      s.metrics,
+		Build:        build(),
+		Log:          s.log,
+		Now:          time.Now,
+		MetricsApart: s.listeners.metrics != nil,
 	}, prepared.settings)
 	s.takeUp(prepared)
+	s.metrics.Reloaded(time.Now(), true)
+	s.metrics.Watch(func() metrics.State { return s.state(store) })
 	s.manager = &manager{log: s.log, status: func() string { return s.status(store) }}
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
@@ -185,14 +189,20 @@ func (s *service) run(ctx context.Context, hangUps <-chan os.Signal) error {
 	ending, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	failed := make(chan error, len(s.listeners.all()))
-	for _, l := range s.listeners.open {
+	serve := func(l net.Listener, serve func(net.Listener) error) {
 		if s.config.TLS.Covers(l.Addr()) {
 			l = s.certificates.listen(l)
 		}
-		go func() { failed <- s.server.Serve(l) }()
+		go func() { failed <- serve(l) }()
+	}
+	for _, l := range s.listeners.open {
+		serve(l, s.server.Serve)
 	}
 	if l := s.listeners.admins; l != nil {
-		go func() { failed <- s.server.ServeAdmins(l) }()
+		serve(l, s.server.ServeAdmins)
+	}
+	if l := s.listeners.metrics; l != nil {
+		serve(l, s.server.ServeMetrics)
 	}
 	s.sayReady()
 	go func() { // apart, since a file may be one that blocks
@@ -262,18 +272,19 @@ func addressOf(address net.Addr) string {
 	return address.String()
 }
 
-func openStore(c config.Config, data *dataDir, log *slog.Logger) (*kv.Store, error) {
+func (s *service) openStore(c config.Config) (*kv.Store, error) {
 	store, err := kv.Open(kv.Options{
-		Dir:          data.storePath(),
-		MasterKeys:   data.masterKeys,
+		Dir:          s.data.storePath(),
+		MasterKeys:   s.data.masterKeys,
 		TokenPrefix:  c.Token.Prefix,
 		MinFreeBytes: c.Store.MinFreeBytes,
 		MaxIndexed:   c.Store.MaxIndexedTokens,
-		Log:          log,
+		OnCommit:     s.metrics.Committed,
+		Log:          s.log,
 	})
 	if errors.Is(err, kv.ErrWrongKey) {
 		err = &hintedError{
-			fmt.Errorf("%w: %s", err, data.masterKeyFile),
+			fmt.Errorf("%w: %s", err, s.data.masterKeyFile),
 			"the key that the store was made with is needed, as a line of that file",
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"tokend/config"
 )
@@ -24,6 +25,20 @@ func (c *certificates) listen(l net.Listener) net.Listener {
 		MinVersion:         tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current.Load(), nil },
 	})
+}
+
+// expiry is when the first of the certificate's chain expires, zero without TLS.
+func (c *certificates) expiry() (first time.Time) {
+	current := c.current.Load()
+	if current == nil {
+		return time.Time{}
+	}
+	for _, der := range current.Certificates[0].Certificate {
+		if parsed, err := x509.ParseCertificate(der); err == nil && (first.IsZero() || parsed.NotAfter.Before(first)) {
+			first = parsed.NotAfter
+		}
+	}
+	return first
 }
 
 // loadTLS reads the certificate, its key and the authorities of clients. It is

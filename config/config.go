@@ -33,6 +33,7 @@ type Config struct {
 	Store          Store       `toml:"store"`
 	Log            Log         `toml:"log"`
 	Audit          Audit       `toml:"audit"`
+	Metrics        Metrics     `toml:"metrics"`
 	Admins         []Admin     `toml:"admin"`
 }
 
@@ -91,6 +92,13 @@ type Audit struct {
 	Enabled  bool   `toml:"enabled"`
 	File     string `toml:"file"` // empty: the log
 	Required bool   `toml:"required"`
+}
+
+// Metrics are what Prometheus reads.
+type Metrics struct {
+	Listen     string `toml:"listen"` // empty: where everything is
+	Token      bool   `toml:"token"`
+	TokenNames bool   `toml:"token_names"`
 }
 
 // Admin is somebody who manages tokens, known by the hash of his token.

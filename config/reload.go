@@ -18,6 +18,7 @@ var fixed = []struct {
 	{"tls.loopback", func(c Config) any { return c.TLS.Loopback }},
 	{"token", func(c Config) any { return c.Token }},
 	{"store", func(c Config) any { return c.Store }},
+	{"metrics.listen", func(c Config) any { return c.Metrics.Listen }},
 	{"log.format", func(c Config) any { return c.Log.Format }},
 }
 

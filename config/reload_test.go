@@ -12,7 +12,7 @@ import (
 func TestNeedRestart(t *testing.T) {
 	before := config.Default()
 	after := config.Config{Listen: []string{"x"}, AdminSocket: "x", DataDir: "x", AdminTokenFile: "x", MasterKeyFile: "x", TLS: config.TLS{CertFile: "x"}}
-	after.Log.Format = "json"
+	after.Log.Format, after.Metrics.Listen = "json", "x"
 	keys := before.NeedRestart(after)
 	_, list, _ := strings.Cut(strings.ReplaceAll(string(read(t, example)), "\n# ", " "), "What needs a restart: ")
 	list, _, _ = strings.Cut(list, ".\n")
@@ -26,6 +26,7 @@ func TestNeedRestart(t *testing.T) {
 	after = before
 	after.Admins, after.AllowedHosts, after.AdminUsers = []config.Admin{{}}, []string{"x"}, []string{"x"}
 	after.AllowPlaintext, after.Limits, after.Timeouts, after.Audit, after.Log.Level = true, config.Limits{}, config.Timeouts{}, config.Audit{}, "x"
+	after.Metrics.Token, after.Metrics.TokenNames = true, true
 	if keys := before.NeedRestart(after); keys != nil {
 		t.Errorf("%q need a restart", keys)
 	}

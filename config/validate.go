@@ -21,6 +21,7 @@ func (c Config) Validate() error {
 		c.validateListen(),
 		c.validateAllowedHosts(),
 		c.validateAdminSocket(),
+		c.validateMetrics(),
 		c.UnixSockets.validate(),
 		c.TLS.validate(),
 		c.Audit.validate(),
@@ -180,6 +181,27 @@ func (c Config) validateAdminSocket() (errs []error) {
 		}
 	}
 	return errs
+}
+
+func (c Config) validateMetrics() []error {
+	address := c.Metrics.Listen
+	if address == "" {
+		return nil
+	}
+	loopback, err := parseListen(address)
+	switch {
+	case err != nil:
+		return []error{fmt.Errorf("metrics.listen: %q %w", address, err)}
+	case slices.Contains(c.Listen, address):
+		return []error{fmt.Errorf("metrics.listen: %q is in listen too; leave metrics.listen empty to have the metrics there", address)}
+	case address == "unix:"+c.AdminSocket:
+		return []error{fmt.Errorf("metrics.listen: %q is admin_socket too; give the metrics a socket of their own", address)}
+	case c.Metrics.Token && !loopback && !c.TLS.Enabled():
+		if err := c.checkPlaintext("metrics.listen", address); err != nil {
+			return []error{fmt.Errorf("%w, or metrics.token = false", err)}
+		}
+	}
+	return nil
 }
 
 var tokenPrefix = regexp.MustCompile(`^[a-z0-9]{1,16}$`)

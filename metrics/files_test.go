@@ -10,6 +10,7 @@ import (
 // Every metric that the alerts and the dashboard ask for exists.
 func TestAlertsAndDashboard(t *testing.T) {
 	m := newMetrics()
+	m.Watch(state)
 	m.Route("GET", "/x").Observe(0, 200, time.Millisecond)
 	families, err := m.Registry().Gather()
 	if err != nil {

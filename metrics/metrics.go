@@ -1,9 +1,11 @@
 // Package metrics is what tokend tells Prometheus: a value on a registry of its
-// own. Labels are route templates, never raw paths, names or values.
+// own. Labels are route templates, never raw paths, names or values; names of
+// tokens are told only where somebody wants them.
 package metrics
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -21,20 +23,35 @@ type Build struct {
 // concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
-	routes   *routes
+	requests *requests
+	counters *counters
 
 	// Connections counts the connections that are open.
 	Connections prometheus.Gauge
 	// RefusedConnections counts those that came beyond the limit.
 	RefusedConnections prometheus.Counter
+	// AuditFailures counts the records of the audit that could not be written.
+	AuditFailures prometheus.Counter
+
+	authenticationFailures [len(accesses)][len(kinds)]prometheus.Counter
+	managementCalls        *prometheus.CounterVec
+	commitDuration         prometheus.Histogram
+	commitOperations       prometheus.Histogram
+	reloadSuccessful       prometheus.Gauge
+	reloadTime             prometheus.Gauge
 }
 
-// New registers all families. Writable tells at each scrape whether the store
-// takes changes.
-func New(build Build, writable func() bool) *Metrics {
+// nativeFactor is how much longer a native bucket of the library's histograms is
+// than the one before, at most.
+const nativeFactor = 1.1
+
+// New registers the families that count what happens. Watch adds those that tell
+// how things are.
+func New(build Build) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		routes:   newRoutes(),
+		requests: newRequests(),
+		counters: newCounters(),
 		Connections: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tokend_connections",
 			Help: "Connections that are open now.",
@@ -42,6 +59,34 @@ func New(build Build, writable func() bool) *Metrics {
 		RefusedConnections: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokend_connections_refused_total",
 			Help: "Connections that were refused because limits.max_connections was reached.",
+		}),
+		AuditFailures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tokend_audit_failures_total",
+			Help: "Records of the audit that could not be written.",
+		}),
+		managementCalls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokend_management_calls_total",
+			Help: "Management calls, by operation and outcome: done, begun (an answer that is a stream), or the code of the error.",
+		}, []string{"operation", "outcome"}),
+		commitDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:                        "tokend_store_commit_duration_seconds",
+			Help:                        "Time until a group of changes was on disk.",
+			Buckets:                     seconds(classicEnds),
+			NativeHistogramBucketFactor: nativeFactor,
+		}),
+		commitOperations: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:                        "tokend_store_commit_operations",
+			Help:                        "Operations that shared a commit.",
+			Buckets:                     prometheus.ExponentialBuckets(1, 2, 9),
+			NativeHistogramBucketFactor: nativeFactor,
+		}),
+		reloadSuccessful: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tokend_config_last_reload_successful",
+			Help: "Whether the configuration was taken up when it was last asked for.",
+		}),
+		reloadTime: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tokend_config_last_reload_success_timestamp_seconds",
+			Help: "When the configuration was last taken up, at the start or by a reload.",
 		}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -53,20 +98,97 @@ func New(build Build, writable func() bool) *Metrics {
 	})
 	info.Set(1)
 	m.registry.MustRegister(
-		m.routes, m.Connections, m.RefusedConnections, info,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "tokend_store_writable",
-			Help: "Whether the store takes changes: 0 on a nearly full disk or after a failed commit.",
-		}, func() float64 {
-			if writable() {
-				return 1
-			}
-			return 0
-		}),
+		m.requests, m.counters, m.Connections, m.RefusedConnections, m.AuditFailures,
+		m.managementCalls, m.commitDuration, m.commitOperations,
+		m.reloadSuccessful, m.reloadTime, info,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	failures := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tokend_authentication_failures_total",
+		Help: "Requests that were refused for who asks, by what they asked for and what was wrong.",
+	}, []string{"access", "kind"})
+	m.registry.MustRegister(failures)
+	for access, name := range accesses {
+		for kind, kindName := range kinds {
+			m.authenticationFailures[access][kind] = failures.WithLabelValues(name, kindName)
+		}
+	}
 	return m
+}
+
+func seconds(durations []time.Duration) (all []float64) {
+	for _, d := range durations {
+		all = append(all, d.Seconds())
+	}
+	return all
+}
+
+// Access is what a request asks for that somebody must be known for.
+type Access int
+
+// The accesses.
+const (
+	Management Access = iota
+	Verification
+	Introspection
+	Scrape
+)
+
+var accesses = [...]string{
+	Management:    "management",
+	Verification:  "verification",
+	Introspection: "introspection",
+	Scrape:        "metrics",
+}
+
+// Kind is what is wrong with who asks.
+type Kind int
+
+// The kinds.
+const (
+	Missing   Kind = iota // no credential of those that are taken here
+	Malformed             // more than one, or none that is readable
+	Invalid               // one that is not good
+	Scope                 // one that is good, but not for this
+)
+
+var kinds = [...]string{
+	Missing:   "missing",
+	Malformed: "malformed",
+	Invalid:   "invalid",
+	Scope:     "insufficient_scope",
+}
+
+// AuthenticationFailed counts a request that was refused for who asks.
+func (m *Metrics) AuthenticationFailed(access Access, kind Kind) {
+	m.authenticationFailures[access][kind].Inc()
+}
+
+// Manages exports an operation before it was called for the first time.
+func (m *Metrics) Manages(operation string) { m.managementCalls.WithLabelValues(operation, Done) }
+
+// Done is the outcome of a management call that was carried out.
+const Done = "done"
+
+// Managed counts a management call. Operation and outcome are of fixed sets.
+func (m *Metrics) Managed(operation, outcome string) {
+	m.managementCalls.WithLabelValues(operation, outcome).Inc()
+}
+
+// Committed records a commit: how long it took until it was on disk, and how many
+// operations shared it.
+func (m *Metrics) Committed(took time.Duration, operations int) {
+	m.commitDuration.Observe(took.Seconds())
+	m.commitOperations.Observe(float64(operations))
+}
+
+// Reloaded records that the configuration was taken up, or refused.
+func (m *Metrics) Reloaded(now time.Time, taken bool) {
+	m.reloadSuccessful.Set(number(taken))
+	if taken {
+		m.reloadTime.Set(timestamp(now))
+	}
 }
 
 // Registry is where the families are, for tests that lint or read them.

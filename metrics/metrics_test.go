@@ -14,7 +14,7 @@ import (
 )
 
 func newMetrics() *metrics.Metrics {
-	return metrics.New(metrics.Build{Version: "1.2.3", Revision: "abc", Go: "go1"}, func() bool { return true })
+	return metrics.New(metrics.Build{Version: "1.2.3", Revision: "abc", Go: "go1"})
 }
 
 func TestFamiliesFollowTheConventions(t *testing.T) {
@@ -28,7 +28,7 @@ func TestFamiliesFollowTheConventions(t *testing.T) {
 
 func TestRoute_Observe(t *testing.T) {
 	m := newMetrics()
-	get, post := m.Route("GET", "/x"), m.Route("POST", "/x")
+	get, post := m.Route("GET", "/x", 200), m.Route("POST", "/x", 201)
 	get.Observe(0, 200, time.Millisecond)
 	get.Observe(0, 200, time.Millisecond)
 	get.Observe(7, 404, time.Millisecond)
@@ -39,6 +39,7 @@ func TestRoute_Observe(t *testing.T) {
 # TYPE tokend_http_requests_total counter
 tokend_http_requests_total{code="200",method="GET",route="/x"} 2
 tokend_http_requests_total{code="404",method="GET",route="/x"} 1
+tokend_http_requests_total{code="201",method="POST",route="/x"} 0
 tokend_http_requests_total{code="200",method="POST",route="/x"} 1
 tokend_http_requests_total{code="0",method="POST",route="/x"} 1
 `
@@ -94,18 +95,65 @@ tokend_http_requests_in_flight 2
 	}
 }
 
-func TestHandler(t *testing.T) {
+// scrape is what Prometheus reads.
+func scrape(t *testing.T, m *metrics.Metrics) string {
+	t.Helper()
 	answer := httptest.NewRecorder()
-	newMetrics().Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	for _, want := range []string{
-		`tokend_build_info{goversion="go1",revision="abc",version="1.2.3"} 1`,
-		"tokend_store_writable 1",
-		"tokend_connections 0",
-		"go_goroutines ",
-		"process_resident_memory_bytes ",
-	} {
-		if !strings.Contains(answer.Body.String(), want) {
-			t.Errorf("%s is missing", want)
+	m.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return answer.Body.String()
+}
+
+func expectLines(t *testing.T, m *metrics.Metrics, want ...string) {
+	t.Helper()
+	got := scrape(t, m)
+	for _, line := range want {
+		if !strings.Contains(got, "\n"+line) {
+			t.Errorf("%s is missing", line)
 		}
 	}
+}
+
+func TestHandler(t *testing.T) {
+	expectLines(t, newMetrics(),
+		`tokend_build_info{goversion="go1",revision="abc",version="1.2.3"} 1`,
+		`tokend_verifications_total{result="valid"} 0`,
+		`tokend_authentication_failures_total{access="management",kind="invalid"} 0`,
+		"tokend_audit_failures_total 0",
+		"tokend_connections 0",
+		"tokend_store_commit_duration_seconds_count 0",
+		"go_goroutines ",
+		"process_resident_memory_bytes ",
+	)
+}
+
+func TestCounters(t *testing.T) {
+	m := newMetrics()
+	m.Manages("create")
+	m.Manages("delete")
+	m.Managed("create", metrics.Done)
+	m.Managed("create", "name_taken")
+	m.AuthenticationFailed(metrics.Scrape, metrics.Missing)
+	m.Verified(0, metrics.InvalidExpired)
+	m.Verified(7, metrics.InvalidExpired)
+	m.Received(1, 10)
+	m.Received(2, 5)
+	m.Sent(3, 7)
+	m.Committed(3*time.Millisecond, 5)
+	m.Reloaded(time.Unix(9, 0), true)
+	m.Reloaded(time.Unix(10, 0), false)
+	expectLines(t, m,
+		`tokend_management_calls_total{operation="create",outcome="done"} 1`,
+		`tokend_management_calls_total{operation="create",outcome="name_taken"} 1`,
+		`tokend_management_calls_total{operation="delete",outcome="done"} 0`,
+		`tokend_authentication_failures_total{access="metrics",kind="missing"} 1`,
+		`tokend_verifications_total{result="invalid_expired"} 2`,
+		"tokend_received_bytes_total 15",
+		"tokend_sent_bytes_total 7",
+		`tokend_store_commit_duration_seconds_bucket{le="0.0025"} 0`,
+		`tokend_store_commit_duration_seconds_bucket{le="0.005"} 1`,
+		`tokend_store_commit_operations_bucket{le="4"} 0`,
+		`tokend_store_commit_operations_bucket{le="8"} 1`,
+		"tokend_config_last_reload_successful 0",
+		"tokend_config_last_reload_success_timestamp_seconds 9",
+	)
 }
