@@ -461,10 +461,11 @@ type tokend struct {
 	stopNow                                 func()
 }
 
-func startTokend(t *testing.T) *tokend {
+func startTokend(t *testing.T, args ...string) *tokend {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
-	s := &tokend{stopNow: start(t, exec.Command(filepath.Join(programs, "tokend"), "--data-dir", data), tokendAddress)}
+	args = append(args, "--data-dir", data)
+	s := &tokend{stopNow: start(t, exec.Command(filepath.Join(programs, "tokend"), args...), tokendAddress)}
 	for begin := time.Now(); time.Since(begin) < 30*time.Second; time.Sleep(5 * time.Millisecond) {
 		a, err := http.Get("http://" + tokendAddress + "/readyz")
 		if err == nil {
