@@ -179,7 +179,7 @@ func promtool(t *testing.T, input string, args ...string) {
 		}
 		t.Skip("promtool is not installed")
 	}
-	cmd := exec.Command(program, args...) //nolint:gosec // it is promtool
+	cmd := exec.Command(program, args...)
 	cmd.Stdin = strings.NewReader(input)
 	if out, err := cmd.CombinedOutput(); err != nil || input != "" && len(out) > 0 {
 		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
