@@ -41,10 +41,26 @@ type counts struct {
 	total    int
 	inactive int
 	expiries moments // of the tokens that are not inactive
-	graces   map[fingerprint]grace
+	graces   graces
 }
 
 func newCensus() *census { return &census{counting: true} }
+
+// graces are those of old values, by their fingerprints' first bits, so that a look
+// at all of them holds nobody up.
+type graces [256]map[fingerprint]grace
+
+func (g *graces) piece(f fingerprint) *map[fingerprint]grace { return &g[f.tag>>(64-8)] }
+
+func (g *graces) add(f fingerprint, added grace) {
+	piece := g.piece(f)
+	if *piece == nil {
+		*piece = map[fingerprint]grace{}
+	}
+	(*piece)[f] = added
+}
+
+func (g *graces) remove(f fingerprint) { delete(*g.piece(f), f) }
 
 // counted is what is counted of a record.
 type counted struct {
@@ -105,9 +121,9 @@ func (c *counts) take(r counted) {
 	switch {
 	case r.grace == grace{}:
 	case r.by > 0:
-		c.graces[r.oldValue] = r.grace
+		c.graces.add(r.oldValue, r.grace)
 	default:
-		delete(c.graces, r.oldValue)
+		c.graces.remove(r.oldValue)
 	}
 }
 
@@ -128,7 +144,7 @@ func (c *census) count(snapshot *badger.Txn, closed *atomic.Bool) error {
 // countRecords takes the records' seals on trust, which whoever gets a token
 // checks.
 func countRecords(snapshot *badger.Txn, closed *atomic.Bool) (counts, error) {
-	c := counts{graces: map[fingerprint]grace{}}
+	var c counts
 	it := snapshot.NewIterator(badger.IteratorOptions{Prefix: []byte(recordPrefix)})
 	defer it.Close()
 	for it.Rewind(); it.Valid(); it.Next() {

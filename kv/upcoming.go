@@ -2,6 +2,7 @@ package kv
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -45,31 +46,26 @@ func (s *Store) OldValues() (o OldValues, err error) {
 // they are still used.
 func (s *Store) eachOldValue(now int64, visit func(f fingerprint, g grace, used bool)) error {
 	return s.operate(func() error {
-		for f, g := range s.census.goodOldValues(now) {
-			at, err := s.index.lastUsed(f, s.uses)
-			if err != nil {
-				return err
+		for piece := range s.census.graces {
+			for f, g := range s.census.goodOldValues(piece, now) {
+				at, err := s.index.lastUsed(f, s.uses)
+				if err != nil {
+					return err
+				}
+				since := at.UnixMilli() - g.begins
+				visit(f, g, since > 0 && 2*since >= now-g.begins)
 			}
-			since := at.UnixMilli() - g.begins
-			visit(f, g, since > 0 && 2*since >= now-g.begins)
 		}
 		return nil
 	})
 }
 
-// goodOldValues forgets those that are good no more.
-func (c *census) goodOldValues(now int64) map[fingerprint]grace {
+// goodOldValues are a piece of those that are good; it forgets the others.
+func (c *census) goodOldValues(piece int, now int64) map[fingerprint]grace {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	good := make(map[fingerprint]grace, len(c.graces))
-	for f, g := range c.graces {
-		if now < g.ends {
-			good[f] = g
-		} else {
-			delete(c.graces, f)
-		}
-	}
-	return good
+	maps.DeleteFunc(c.graces[piece], func(_ fingerprint, g grace) bool { return now >= g.ends })
+	return maps.Clone(c.graces[piece])
 }
 
 // What is named: as many as somebody can see to, in the time in which he should.
