@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"strings"
 	"testing"
 
@@ -130,6 +132,40 @@ func TestFrontPage(t *testing.T) {
 		}
 		if !strings.HasPrefix(a.header.Get("Content-Security-Policy"), "default-src 'none';") {
 			t.Errorf("policy %s", a.header.Get("Content-Security-Policy"))
+		}
+	})
+	t.Run("its style is what the policy allows", func(t *testing.T) {
+		a := s.askAs("", "GET", "/", "", "Accept", "text/html")
+		_, style, _ := strings.Cut(a.body, "<style>")
+		style, _, _ = strings.Cut(style, "</style>")
+		hash := sha256.Sum256([]byte(style))
+		if want := "style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "';"; len(style) < 50 || !strings.Contains(a.header.Get("Content-Security-Policy"), want) {
+			t.Errorf("%s\n%s", a.header.Get("Content-Security-Policy"), style)
+		}
+		if strings.Contains(a.body, "style=") || strings.Contains(a.body, "<script") {
+			t.Error("there is more that the policy does not allow")
+		}
+	})
+	t.Run("the health", func(t *testing.T) {
+		for _, c := range []struct {
+			name, words, health string
+			fail                func(*server)
+		}{
+			{"ready", "It is ready.", `{"status":"ready","writable":true}`, func(*server) {}},
+			{"a full disk", "It verifies tokens, but takes no changes: storage_full.", `{"status":"ready","writable":false,"reason":"storage_full"}`,
+				func(s *server) { s.free.Store(0) }},
+			{"a store that is gone", "It is not ready: the store cannot be read.", `{"status":"failed","writable":false,"reason":"the store cannot be read"}`,
+				func(s *server) { do(s.t, s.store.Close()) }},
+		} {
+			s := newServer(t)
+			c.fail(s)
+			if a := s.askAs("", "GET", "/", "", "Accept", "text/html"); a.status != 200 || !strings.Contains(a.body, c.words) {
+				t.Errorf("%s: %d %s", c.name, a.status, a.body)
+			}
+			if a := s.askAs("", "GET", "/", ""); a.status != 200 || !strings.Contains(a.body, `"health":`+c.health) {
+				t.Errorf("%s: %d %s", c.name, a.status, a.body)
+			}
+			s.free.Store(1 << 40)
 		}
 	})
 	t.Run("the version", func(t *testing.T) {

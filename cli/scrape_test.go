@@ -204,11 +204,19 @@ func TestScrape_certificate(t *testing.T) {
 	}
 	time.Sleep(time.Second) // times in certificates have seconds
 	certificate, key := authority.issue()
-	s.write("cert.pem", certificate)
 	s.write("key.pem", key)
-	s.expectTaken()
-	if renewed := time.Unix(int64(s.series()[name]), 0); !renewed.After(expires) {
-		t.Errorf("renewed, it expires at %v", renewed)
+	for _, c := range []struct {
+		name, chain string
+		later       bool
+	}{
+		{"renewed", certificate, true},
+		{"with an authority that expires before", certificate + asPEM("CERTIFICATE", authority.certificate.Raw), false},
+	} {
+		s.write("cert.pem", c.chain)
+		s.expectTaken()
+		if got := time.Unix(int64(s.series()[name]), 0); got.After(expires) != c.later {
+			t.Errorf("%s: it expires at %v, before at %v", c.name, got, expires)
+		}
 	}
 }
 

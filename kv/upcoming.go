@@ -53,7 +53,7 @@ func (s *Store) eachOldValue(now int64, visit func(f fingerprint, g grace, used 
 					return err
 				}
 				since := at.UnixMilli() - g.begins
-				visit(f, g, since > 0 && 2*since >= now-g.begins)
+				visit(f, g, 2*since >= now-g.begins)
 			}
 		}
 		return nil
