@@ -25,6 +25,8 @@ type connections struct {
 	mu   sync.Mutex
 	open map[*connection]struct{}
 	made int // connections, ever
+
+	complained time.Time // when it was last said that connections are refused
 }
 
 // forWatchers is how many connections there may be on a listener for metrics
@@ -76,6 +78,7 @@ func isShortage(err error) bool {
 // must wait for the client's part of the handshake before.
 func (cs *connections) refuse(accepted net.Conn) {
 	cs.metrics.RefusedConnections.Inc()
+	cs.complain()
 	isTLS := underTLS(accepted) != accepted
 	_ = accepted.SetDeadline(time.Now().Add(time.Second))
 	if !isTLS {
@@ -92,6 +95,19 @@ func (cs *connections) refuse(accepted net.Conn) {
 		}()
 	default: // too many at once to be gentle
 		_ = underTLS(accepted).Close()
+	}
+}
+
+// complain says, once a minute, that connections are refused.
+func (cs *connections) complain() {
+	cs.mu.Lock()
+	silent := time.Since(cs.complained) < time.Minute
+	if !silent {
+		cs.complained = time.Now()
+	}
+	cs.mu.Unlock()
+	if !silent {
+		cs.log.Warn("connections are refused, since there are as many as there may be", "max_connections", cs.settings.Load().MaxConnections)
 	}
 }
 

@@ -236,6 +236,12 @@ func TestServeMetrics(t *testing.T) {
 			t.Errorf("%s %s, apart: %.20s, want %d", c.method, c.path, a, c.apart)
 		}
 	}
+	address := s.address
+	s.address = apart
+	if a := s.raw("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); !strings.Contains(a, "this address has /metrics, /healthz and /readyz alone") {
+		t.Errorf("it does not say what is there: %s", a)
+	}
+	s.address = address
 	if a := s.ask("GET", "/", ""); strings.Contains(a.body, "metrics") {
 		t.Errorf("the front page leads to metrics: %s", a.body)
 	}
@@ -257,12 +263,20 @@ func TestServeMetrics_crowd(t *testing.T) {
 		_, err = c.Read(make([]byte, 1))
 		do(t, err)
 	}
-	if a := s.raw("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(a, "HTTP/1.1 503 ") {
-		t.Fatalf("there is room: %s", a)
+	for range 3 {
+		if a := s.raw("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(a, "HTTP/1.1 503 ") {
+			t.Fatalf("there is room: %s", a)
+		}
+	}
+	if n := strings.Count(s.log.String(), "connections are refused"); n != 1 {
+		t.Errorf("it is said %d times", n)
 	}
 	s.address = apart
-	if got := s.series()["tokend_connections"]; got != 3 {
-		t.Errorf("%v connections", got)
+	series := s.series()
+	for name, want := range map[string]float64{"tokend_connections": 3, "tokend_connections_limit": 2, "tokend_connections_refused_total": 3} {
+		if series[name] != want {
+			t.Errorf("%s is %v, want %v", name, series[name], want)
+		}
 	}
 }
 

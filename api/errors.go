@@ -34,6 +34,7 @@ func (p *problem) Error() string { return p.code + ": " + p.detail }
 // Problems with a request as such.
 var (
 	errNotFound      = &problem{status: 404, code: "not_found", detail: "nothing is here; GET /openapi.yaml describes what is"}
+	errNotFoundApart = &problem{status: 404, code: "not_found", detail: "nothing is here; this address has /metrics, /healthz and /readyz alone"}
 	errUnauthorized  = &problem{status: 401, code: "unauthorized", detail: "an admin token is expected: Authorization: Bearer <token>"}
 	errNotLocalAdmin = &problem{status: 401, code: "unauthorized",
 		detail: "your user is no administrator here (admin_users), or a proxy passed the request on; an admin token is expected: Authorization: Bearer <token>"}

@@ -82,7 +82,7 @@ func (s *Server) answer(r *request, rt *route) (reply, error) {
 		return reply{}, err
 	}
 	if !s.serves(r, rt) {
-		return reply{}, errNotFound
+		return reply{}, s.notFound(r)
 	}
 	if !rt.known() {
 		return rt.handle(s, r)

@@ -36,7 +36,7 @@ func (s *Server) healthz(*request) (reply, error) {
 
 // readyz is 200 while tokens can be looked up, which a real read shows.
 func (s *Server) readyz(r *request) (reply, error) {
-	readiness := s.readiness(string(r.id))
+	readiness := s.logReadiness(r)
 	if readiness.Status != "ready" {
 		return reply{status: fasthttp.StatusServiceUnavailable, plain: readiness}, nil
 	}
@@ -44,24 +44,35 @@ func (s *Server) readyz(r *request) (reply, error) {
 }
 
 // IsReady reports whether tokens can be looked up.
-func (s *Server) IsReady() bool { return s.readiness("").Status == "ready" }
+func (s *Server) IsReady() bool {
+	readiness, _ := s.readiness()
+	return readiness.Status == "ready"
+}
 
-func (s *Server) readiness(requestID string) readiness {
+// logReadiness is readiness, and the log has the cause where it is none.
+func (s *Server) logReadiness(r *request) readiness {
+	readiness, err := s.readiness()
+	if err != nil {
+		s.Log.Error("the store cannot be read", "request_id", string(r.id), "err", err)
+	}
+	return readiness
+}
+
+func (s *Server) readiness() (readiness, error) {
 	switch s.state.v.Load() {
 	case starting:
-		return readiness{Status: "starting", Reason: "the server is starting"}
+		return readiness{Status: "starting", Reason: "the server is starting"}, nil
 	case draining:
-		return readiness{Status: "draining", Reason: "the server is stopping"}
+		return readiness{Status: "draining", Reason: "the server is stopping"}, nil
 	}
 	if err := s.Store.Ping(); err != nil {
-		s.Log.Error("the store cannot be read", "request_id", requestID, "err", err)
-		return readiness{Status: "failed", Reason: "the store cannot be read"}
+		return readiness{Status: "failed", Reason: "the store cannot be read"}, err
 	}
 	if err := s.Store.Writable(); err != nil {
 		p, _ := problemOf(err)
-		return readiness{Status: "ready", Reason: p.code}
+		return readiness{Status: "ready", Reason: p.code}, nil
 	}
-	return readiness{Status: "ready", Writable: true}
+	return readiness{Status: "ready", Writable: true}, nil
 }
 
 func (s *Server) version(*request) (reply, error) {
@@ -111,7 +122,7 @@ type frontView struct {
 // frontPage shows a person where to look, and a program the same as JSON.
 func (s *Server) frontPage(r *request) (reply, error) {
 	view := frontView{
-		Name: "tokend", Version: s.Build.Version, Health: s.readiness(string(r.id)),
+		Name: "tokend", Version: s.Build.Version, Health: s.logReadiness(r),
 		API: "/openapi.yaml", Ready: "/readyz",
 	}
 	metricsLink := ""

@@ -88,6 +88,14 @@ func (s *Server) serves(r *request, rt *route) bool {
 	return rt.watch != figures || !s.MetricsApart
 }
 
+// notFound says where something is.
+func (s *Server) notFound(r *request) error {
+	if c := r.connection(); c != nil && c.purpose == forMetrics {
+		return errNotFoundApart
+	}
+	return errNotFound
+}
+
 // anyMethod is the method of a route that takes all, also ones that nobody
 // knows.
 const anyMethod = "any"
@@ -142,8 +150,8 @@ func (s *Server) newRouter() *router.Router {
 	for path, allowed := range methods {
 		r.ANY(path, s.adapt(otherMethods(path, allowed, watches[path])))
 	}
-	notFound := s.adapt(&route{path: "(unknown)", status: 404, watch: health, handle: func(*Server, *request) (reply, error) {
-		return reply{}, errNotFound
+	notFound := s.adapt(&route{path: "(unknown)", status: 404, watch: health, handle: func(s *Server, r *request) (reply, error) {
+		return reply{}, s.notFound(r)
 	}})
 	r.NotFound = func(ctx *fasthttp.RequestCtx) {
 		if handler := slashed[string(ctx.URI().PathOriginal())]; handler != nil {

@@ -125,7 +125,10 @@ func New(c Config, settings Settings) *Server {
 }
 
 // Apply makes settings those in force.
-func (s *Server) Apply(settings Settings) { s.settings.Store(&settings) }
+func (s *Server) Apply(settings Settings) {
+	s.settings.Store(&settings)
+	s.Metrics.ConnectionsLimit.Set(float64(settings.MaxConnections))
+}
 
 type discard struct{}
 

@@ -72,14 +72,17 @@ type counted struct {
 }
 
 // grace is how long the value before a rotation was and will be good, in Unix
-// milliseconds.
-type grace struct{ begins, ends int64 }
+// milliseconds, and the value after it.
+type grace struct {
+	begins, ends int64
+	next         fingerprint
+}
 
 func (f fields) counted(by int) counted {
 	c := counted{by: by, active: f.Active, expires: f.Expires}
 	if f.Previous != nil {
 		c.oldValue = f.Previous.Hash.fingerprint()
-		c.grace = grace{begins: f.ValueMade, ends: f.Previous.Until}
+		c.grace = grace{begins: f.ValueMade, ends: f.Previous.Until, next: f.Hash.fingerprint()}
 	}
 	return c
 }

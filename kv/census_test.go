@@ -87,12 +87,13 @@ func TestOldValues(t *testing.T) {
 	eachBound(t, func(t *testing.T, s *kvtest.Store) {
 		const grace = time.Hour
 		_, value := create(t, s, kv.Spec{Name: "x", Active: true})
-		_, _, err := s.Rotate("x", grace)
+		_, next, err := s.Rotate("x", grace)
 		do(t, err)
 		create(t, s, kv.Spec{Name: "other", Active: true})
 		census(t, s.Store) // so that the old values are known
 
-		use := func() { do(t, second(s.Verify([]byte(value.Reveal())))) }
+		useOf := func(value kv.Value) { do(t, second(s.Verify([]byte(value.Reveal())))) }
+		use := func() { useOf(value) }
 		expect := func(name string, want kv.OldValues) {
 			t.Helper()
 			got := eventually(func() (kv.OldValues, error) { return s.OldValues() }, want)
@@ -105,7 +106,13 @@ func TestOldValues(t *testing.T) {
 		use()
 		expect("used a minute after the rotation", kv.OldValues{Used: 1})
 		s.Clock.Advance(time.Minute + time.Millisecond)
-		expect("not used in the later half", kv.OldValues{Unused: 1})
+		expect("not used in the later half, nor the new one since", kv.OldValues{Used: 1})
+		useOf(next)
+		expect("not used in the later half, but the new one since", kv.OldValues{Unused: 1})
+		use()
+		expect("used again", kv.OldValues{Used: 1})
+		useOf(next)
+		expect("used in the later half, and the new one too", kv.OldValues{Used: 1})
 		s.Clock.Set(kvtest.Start.Add(grace*3/4 - time.Millisecond))
 		use()
 		expect("used shortly before the last quarter", kv.OldValues{Used: 1})

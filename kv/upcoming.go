@@ -10,11 +10,14 @@ import (
 )
 
 // OldValues are how many values there are that a rotation replaced and whose
-// grace has not ended.
+// grace has not ended. A use shortly after the rotation tells nothing: the program
+// may have got the new value since. So an old value counts as used where that was
+// in the later half of the time since the rotation, or where the new value was not
+// used afterwards.
 type OldValues struct {
-	Unused int // in the later half of the time since the rotation
-	Used   int // in that half
-	Ending int // used in that half, and in the last quarter of their grace
+	Unused int
+	Used   int
+	Ending int // used, and in the last quarter of their grace
 }
 
 // Due is when something ends about a token.
@@ -48,16 +51,28 @@ func (s *Store) eachOldValue(now int64, visit func(f fingerprint, g grace, used 
 	return s.operate(func() error {
 		for piece := range s.census.graces {
 			for f, g := range s.census.goodOldValues(piece, now) {
-				at, err := s.index.lastUsed(f, s.uses)
+				used, err := s.isInUse(f, g, now)
 				if err != nil {
 					return err
 				}
-				since := at.UnixMilli() - g.begins
-				visit(f, g, 2*since >= now-g.begins)
+				visit(f, g, used)
 			}
 		}
 		return nil
 	})
+}
+
+// isInUse reports whether an old value is still used.
+func (s *Store) isInUse(f fingerprint, g grace, now int64) (bool, error) {
+	old, err := s.index.lastUsed(f, s.uses)
+	if err != nil || old.UnixMilli() <= g.begins {
+		return false, err
+	}
+	if 2*(old.UnixMilli()-g.begins) >= now-g.begins {
+		return true, nil
+	}
+	next, err := s.index.lastUsed(g.next, s.uses)
+	return next.Before(old), err
 }
 
 // goodOldValues are a piece of those that are good; it forgets the others.

@@ -28,6 +28,8 @@ type Metrics struct {
 
 	// Connections counts the connections that are open.
 	Connections prometheus.Gauge
+	// ConnectionsLimit is how many there may be.
+	ConnectionsLimit prometheus.Gauge
 	// RefusedConnections counts those that came beyond the limit.
 	RefusedConnections prometheus.Counter
 	// AuditFailures counts the records of the audit that could not be written.
@@ -56,9 +58,13 @@ func New(build Build) *Metrics {
 			Name: "tokend_connections",
 			Help: "Connections that are open now.",
 		}),
+		ConnectionsLimit: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tokend_connections_limit",
+			Help: "How many connections there may be (limits.max_connections, or less where the limit of open files is low).",
+		}),
 		RefusedConnections: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokend_connections_refused_total",
-			Help: "Connections that were refused because limits.max_connections was reached.",
+			Help: "Connections that were refused because there were as many as there may be.",
 		}),
 		AuditFailures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokend_audit_failures_total",
@@ -98,7 +104,7 @@ func New(build Build) *Metrics {
 	})
 	info.Set(1)
 	m.registry.MustRegister(
-		m.requests, m.counters, m.Connections, m.RefusedConnections, m.AuditFailures,
+		m.requests, m.counters, m.Connections, m.ConnectionsLimit, m.RefusedConnections, m.AuditFailures,
 		m.managementCalls, m.commitDuration, m.commitOperations,
 		m.reloadSuccessful, m.reloadTime, info,
 		collectors.NewGoCollector(),
@@ -106,7 +112,7 @@ func New(build Build) *Metrics {
 	)
 	failures := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tokend_authentication_failures_total",
-		Help: "Requests that were refused for who asks, by what they asked for and what was wrong.",
+		Help: "Requests that were refused for their credential, by what they asked for (access) and what was wrong (kind): missing, malformed, invalid (not good), insufficient_scope (good, but not for this).",
 	}, []string{"access", "kind"})
 	m.registry.MustRegister(failures)
 	for access, name := range accesses {

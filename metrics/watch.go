@@ -84,7 +84,7 @@ var gauges = []gauge{
 		},
 	},
 	{
-		name: "tokend_tokens_expiring", help: "Active tokens that expire within a time.", labels: []string{"within"},
+		name: "tokend_tokens_expiring", help: "Active tokens that expire within a time; those within 2d are also within 14d and 30d.", labels: []string{"within"},
 		values: func(s *State, emit func(float64, ...string)) {
 			for i, n := range s.Tokens.Expiring {
 				emit(known(s.Tokens.Known, n), withins[i])
@@ -93,7 +93,7 @@ var gauges = []gauge{
 	},
 	{
 		name: "tokend_old_values", labels: []string{"state"},
-		help: "Values before a rotation whose grace has not ended: unused, used in the later half of the time since the rotation, or ending, which is used and in the last quarter of the grace.",
+		help: "Values before a rotation whose grace has not ended: used are those that were used since, in the later half of that time or after the new value; ending are used ones in the last quarter of their grace; others are unused.",
 		values: func(s *State, emit func(float64, ...string)) {
 			o := &s.OldValues
 			emit(known(o.Known, o.Unused), "unused")
