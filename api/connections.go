@@ -22,16 +22,17 @@ type connections struct {
 	log       *slog.Logger
 	lingering chan struct{}
 
-	mu   sync.Mutex
-	open map[*connection]struct{}
-	made int // connections, ever
+	mu       sync.Mutex
+	open     map[*connection]struct{}
+	watchers int // those of them on a listener for metrics
+	made     int // connections, ever
 
 	complained time.Time // when it was last said that connections are refused
 }
 
-// forWatchers is how many connections there may be on a listener for metrics
-// beyond the limit for all.
-const forWatchers = 16
+// maxWatchers is how many connections there may be on listeners for metrics, beside
+// the others.
+const maxWatchers = 16
 
 func (cs *connections) timeouts() *Timeouts { return &cs.settings.Load().Timeouts }
 
@@ -133,14 +134,13 @@ func (cs *connections) add(accepted net.Conn, purpose purpose) *connection {
 	peer := peerOf(accepted)
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	limit := cs.settings.Load().MaxConnections
-	if purpose == forMetrics {
-		limit += forWatchers
-	}
-	if len(cs.open) >= limit {
+	if !cs.hasRoom(purpose) {
 		return nil
 	}
 	cs.made++
+	if purpose == forMetrics {
+		cs.watchers++
+	}
 	carrier := underTLS(accepted)
 	if tcp, ok := carrier.(*net.TCPConn); ok {
 		// A write then waits for tens of kilobytes to be read, not for megabytes,
@@ -160,6 +160,13 @@ func (cs *connections) add(accepted net.Conn, purpose purpose) *connection {
 	return c
 }
 
+func (cs *connections) hasRoom(purpose purpose) bool {
+	if purpose == forMetrics {
+		return cs.watchers < maxWatchers
+	}
+	return len(cs.open)-cs.watchers < cs.settings.Load().MaxConnections
+}
+
 const sendBuffer = 64 << 10
 
 func (cs *connections) remove(c *connection) {
@@ -167,6 +174,9 @@ func (cs *connections) remove(c *connection) {
 	defer cs.mu.Unlock()
 	if _, ok := cs.open[c]; ok {
 		delete(cs.open, c)
+		if c.purpose == forMetrics {
+			cs.watchers--
+		}
 		cs.metrics.Connections.Dec()
 	}
 }

@@ -115,6 +115,9 @@ func (s *Server) countRefusal(rt *route, err error) {
 // kindOf is what was wrong with who asked, if that was.
 func kindOf(err error) (kind metrics.Kind, ok bool) {
 	if errors.Is(err, kv.ErrInvalidToken) {
+		if verdictOf(err) == metrics.InvalidMalformed {
+			return metrics.Malformed, true
+		}
 		return metrics.Invalid, true
 	}
 	p, ok := errors.AsType[*problem](err)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -79,10 +80,10 @@ func TestVerificationsAreCounted(t *testing.T) {
 		{"unknown", "Bearer " + unknown, "/_/token/verify", nil, "invalid_unknown", "invalid"},
 		{"inactive", "Bearer " + inactive, "/_/auth/read", nil, "invalid_inactive", "invalid"},
 		{"expired", "Bearer " + expired, "/_/auth/read", nil, "invalid_expired", "invalid"},
-		{"malformed", "Bearer x", "/_/auth/read", nil, "invalid_malformed", "invalid"},
-		{"no one token", "Bearer a b", "/_/auth/read", nil, "invalid_malformed", "invalid"},
+		{"malformed", "Bearer x", "/_/auth/read", nil, "invalid_malformed", "malformed"},
+		{"no one token", "Bearer a b", "/_/auth/read", nil, "invalid_malformed", "malformed"},
 		{"two tokens", "Bearer " + writer, "/_/token/verify", []string{"X-API-Key", writer}, "invalid_malformed", "malformed"},
-		{"two tokens, for a proxy", "Bearer " + writer, "/_/auth/read", []string{"X-API-Key", writer}, "invalid_malformed", "invalid"},
+		{"two tokens, for a proxy", "Bearer " + writer, "/_/auth/read", []string{"X-API-Key", writer}, "invalid_malformed", "malformed"},
 		{"none", "", "/_/auth/read", nil, "", "missing"},
 		{"another scheme", "Basic eDp5", "/_/token/verify", nil, "", "missing"},
 	} {
@@ -145,7 +146,7 @@ func TestManagementIsCounted(t *testing.T) {
 	s.askAs("", "DELETE", "/_/token?name=x", "")
 	s.askAs("Bearer", "DELETE", "/_/token?name=x", "")
 	s.askAs("Bearer "+readerToken, "DELETE", "/_/token?name=x", "")
-	s.askAs("Bearer wrong", "DELETE", "/_/token?name=x", "")
+	s.askAs("Bearer "+kv.NewValue("tkd").Reveal(), "DELETE", "/_/token?name=x", "")
 	s.ask("OPTIONS", "/_/token", "")
 	after := s.series()
 	expectIncrease(t, "tokend_management_calls_total", before, after, map[string]float64{
@@ -280,6 +281,52 @@ func TestServeMetrics_crowd(t *testing.T) {
 	}
 }
 
+// Who watches keeps nobody else away either.
+func TestServeMetrics_watchers(t *testing.T) {
+	s := newServer(t, func(c *api.Config) { c.MetricsApart = true }, func(c *api.Settings) { c.MaxConnections = 2 })
+	apart := s.serveMetrics()
+	hold := func() (answer string) {
+		c, err := net.Dial("tcp", apart)
+		do(t, err)
+		t.Cleanup(func() { do(t, c.Close()) })
+		_, err = io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		do(t, err)
+		begin := make([]byte, len("HTTP/1.1 200"))
+		_, err = io.ReadFull(c, begin)
+		do(t, err)
+		return string(begin)
+	}
+	for i := range 20 {
+		want := "HTTP/1.1 200"
+		if i >= 16 {
+			want = "HTTP/1.1 503"
+		}
+		if got := hold(); got != want {
+			t.Errorf("watcher %d: %s", i, got)
+		}
+	}
+	for range 3 {
+		if a := s.raw("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(a, "HTTP/1.1 200 ") {
+			t.Errorf("others are refused: %s", a)
+		}
+	}
+}
+
+// What is not served on an address is no management call there.
+func TestServeMetrics_management(t *testing.T) {
+	var log logBuffer
+	s := newServer(t, func(c *api.Config) { c.MetricsApart = true }, func(c *api.Settings) {
+		c.Audit = api.Audit{Handler: slog.NewTextHandler(&log, nil)}
+	})
+	s.address = s.serveMetrics()
+	before := s.series()
+	s.raw("GET /_/token HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer " + adminToken + "\r\n\r\n")
+	expectIncrease(t, "tokend_management_calls_total", before, s.series(), nil)
+	if log.String() != "" {
+		t.Errorf("it is in the audit: %s", &log)
+	}
+}
+
 func TestMetricsToken(t *testing.T) {
 	s := newServer(t)
 	value := s.create(`{"name":"prometheus","write":false}`)
@@ -353,6 +400,65 @@ func TestExportIsBackup(t *testing.T) {
 	if at := s.store.LastBackup(); !at.Equal(s.store.Clock.Now()) {
 		t.Errorf("it was backed up at %v", at)
 	}
+}
+
+// What of an export could not be sent is no backup, be it the last bytes.
+func TestExportIsBackup_cut(t *testing.T) {
+	left := &atomic.Int64{}
+	left.Store(1 << 40)
+	s := newServer(t, func(l net.Listener) net.Listener { return cutting{l, left} })
+	for i := range 30 {
+		s.create(fmt.Sprintf(`{"name":"%d"}`, i))
+	}
+	const request = "GET /_/token/export?values=true HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer " + adminToken + "\r\n\r\n"
+	left.Store(4000) // the headers and the first piece are longer
+	if a := s.raw(request); len(a) > 4000 || !strings.HasPrefix(a, "HTTP/1.1 200 ") {
+		t.Errorf("%d bytes: %.100s", len(a), a)
+	}
+	time.Sleep(20 * time.Millisecond)
+	if at := s.store.LastBackup(); !at.IsZero() {
+		t.Errorf("cut off, it was backed up at %v", at)
+	}
+	left.Store(1 << 40)
+	size := int64(len(s.raw(request)))
+	for s.store.LastBackup().IsZero() {
+		time.Sleep(time.Millisecond)
+	}
+	at := s.store.LastBackup()
+	s.store.Clock.Advance(time.Minute)
+	left.Store(size - 100) // within the last piece
+	if a := s.raw(request); int64(len(a)) >= size {
+		t.Errorf("%d bytes of %d", len(a), size)
+	}
+	time.Sleep(20 * time.Millisecond)
+	if got := s.store.LastBackup(); !got.Equal(at) {
+		t.Errorf("cut off at the end, it was backed up at %v", got)
+	}
+}
+
+// cutting is a listener whose connections write so many bytes and then fail.
+type cutting struct {
+	net.Listener
+	left *atomic.Int64
+}
+
+func (l cutting) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return cut{c, l.left}, err
+}
+
+type cut struct {
+	net.Conn
+	left *atomic.Int64
+}
+
+func (c cut) Write(p []byte) (int, error) {
+	left := c.left.Add(-int64(len(p)))
+	if left >= 0 {
+		return c.Conn.Write(p)
+	}
+	n, _ := c.Conn.Write(p[:max(0, int64(len(p))+left)])
+	return n, errors.New("cut off")
 }
 
 // abandon reads the beginning of an answer only.

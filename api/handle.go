@@ -13,9 +13,14 @@ import (
 // through here.
 func (s *Server) adapt(rt *route) fasthttp.RequestHandler {
 	observe := s.recorder(rt)
+	here, elsewhere := rt, &route{path: rt.path, handle: (*Server).notFound}
 	return func(ctx *fasthttp.RequestCtx) {
 		start := time.Now()
 		r := newRequest(ctx)
+		rt := here
+		if !s.serves(r, rt) {
+			rt = elsewhere
+		}
 		defer r.release()
 		s.Metrics.Begin(r.stripe)
 		defer s.Metrics.End(r.stripe)
@@ -80,9 +85,6 @@ func (s *Server) respond(r *request, rt *route) {
 func (s *Server) answer(r *request, rt *route) (reply, error) {
 	if err := checkFraming(&r.ctx.Request.Header, rt.access == proxied); err != nil {
 		return reply{}, err
-	}
-	if !s.serves(r, rt) {
-		return reply{}, s.notFound(r)
 	}
 	if !rt.known() {
 		return rt.handle(s, r)

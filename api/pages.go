@@ -131,7 +131,7 @@ func (s *Server) frontPage(r *request) (reply, error) {
 		metricsLink = `<li><a href="/metrics">Metrics</a>, for Prometheus</li>`
 	}
 	r.ctx.Response.Header.Set(fasthttp.HeaderVary, fasthttp.HeaderAccept)
-	if !strings.Contains(string(r.ctx.Request.Header.Peek(fasthttp.HeaderAccept)), "text/html") {
+	if !strings.Contains(strings.ToLower(string(r.ctx.Request.Header.Peek(fasthttp.HeaderAccept))), "text/html") {
 		return reply{plain: view}, nil
 	}
 	h := &r.ctx.Response.Header

@@ -89,11 +89,11 @@ func (s *Server) serves(r *request, rt *route) bool {
 }
 
 // notFound says where something is.
-func (s *Server) notFound(r *request) error {
+func (s *Server) notFound(r *request) (reply, error) {
 	if c := r.connection(); c != nil && c.purpose == forMetrics {
-		return errNotFoundApart
+		return reply{}, errNotFoundApart
 	}
-	return errNotFound
+	return reply{}, errNotFound
 }
 
 // anyMethod is the method of a route that takes all, also ones that nobody
@@ -150,9 +150,7 @@ func (s *Server) newRouter() *router.Router {
 	for path, allowed := range methods {
 		r.ANY(path, s.adapt(otherMethods(path, allowed, watches[path])))
 	}
-	notFound := s.adapt(&route{path: "(unknown)", status: 404, watch: health, handle: func(s *Server, r *request) (reply, error) {
-		return reply{}, s.notFound(r)
-	}})
+	notFound := s.adapt(&route{path: "(unknown)", status: 404, watch: health, handle: (*Server).notFound})
 	r.NotFound = func(ctx *fasthttp.RequestCtx) {
 		if handler := slashed[string(ctx.URI().PathOriginal())]; handler != nil {
 			handler(ctx)

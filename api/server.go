@@ -48,7 +48,7 @@ type Settings struct {
 	LocalAdmins    map[uint32]string // users by their number, for ServeAdmins
 	AllowedHosts   []string          // beside localhost and IP addresses, for the pages that need no token
 	Timeouts       Timeouts
-	MaxConnections int // at most 1<<20
+	MaxConnections int // on listeners for all; at most 1<<20
 	Audit          Audit
 	AccessLog      bool // every request goes to Log
 	MetricsToken   bool // a scrape needs an issued token
@@ -89,7 +89,7 @@ func New(c Config, settings Settings) *Server {
 		log:       c.Log,
 		lingering: make(chan struct{}, maxLingering(settings.MaxConnections)),
 	}
-	s.scraper = fasthttpadaptor.NewFastHTTPHandler(c.Metrics.Handler())
+	s.scraper = fasthttpadaptor.NewFastHTTPHandler(c.Metrics.Handler(c.Log))
 	s.broken = c.Metrics.Route(otherMethod, "(malformed)", fasthttp.StatusBadRequest)
 	s.router = s.newRouter()
 	s.http = &fasthttp.Server{

@@ -36,7 +36,7 @@ type form struct {
 	between string
 	behind  string        // each
 	end     func() string // asked when all were shown
-	sent    func()        // called when all was read; nil: nobody wants to know
+	sent    func()        // called when all was sent; nil: nobody wants to know
 }
 
 const streamPiece = 4 << 10 // what fasthttp reads at once
@@ -56,7 +56,13 @@ func (l *stream) rewind() {
 func (l *stream) Close() error {
 	l.stop()
 	l.snapshot.Close()
-	if l.ended && len(l.unread) == 0 && l.form.sent != nil {
+	return nil
+}
+
+// CloseWithError implements fasthttp.ReadCloserWithError. It is called after Close,
+// with what kept the body from being written.
+func (l *stream) CloseWithError(err error) error {
+	if err == nil && l.ended && len(l.unread) == 0 && l.form.sent != nil {
 		l.form.sent()
 	}
 	return nil

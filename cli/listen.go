@@ -52,7 +52,7 @@ func listen(c config.Config) (ls *listeners, err error) {
 			ls.close()
 		}
 	}()
-	if ls.open, err = inherited(c); err != nil {
+	if ls.open, err = inherited(); err != nil {
 		return ls, err
 	}
 	handedOver := slices.Clone(ls.open)
@@ -65,6 +65,9 @@ func listen(c config.Config) (ls *listeners, err error) {
 		if ls.metrics, err = ls.setApart(c.Metrics.Listen, c.UnixSockets); err != nil {
 			return ls, err
 		}
+	}
+	if err := ls.check(c); err != nil {
+		return ls, err
 	}
 	addresses := c.Listen
 	if addresses == nil && len(ls.open) == 0 {
@@ -83,7 +86,25 @@ func listen(c config.Config) (ls *listeners, err error) {
 		}
 		ls.open = append(ls.open, l)
 	}
+	if len(ls.open) == 0 {
+		return ls, errors.New("listen: no address is left; one of its own is needed beside admin_socket and metrics.listen")
+	}
 	return ls, nil
+}
+
+// check says what is against serving at the addresses that systemd gave. Those in
+// the configuration are as it may have them.
+func (ls *listeners) check(c config.Config) error {
+	checked := ls.open
+	if ls.metrics != nil && c.Metrics.Token {
+		checked = append(slices.Clip(checked), ls.metrics)
+	}
+	for _, l := range checked {
+		if err := c.CheckInherited(l.Addr()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // setApart takes a listener out of those that are open, or opens it.
@@ -124,7 +145,7 @@ func localAdmins(c config.Config) (map[uint32]string, error) {
 // inherited are the sockets that systemd opened for us (sd_listen_fds(3)). They
 // stay open in systemd when we close them, so that connections wait there while
 // we restart.
-func inherited(c config.Config) (all []net.Listener, err error) {
+func inherited() (all []net.Listener, err error) {
 	opened, err := activation.Listeners()
 	if err != nil {
 		return nil, fmt.Errorf("the sockets from systemd cannot be used: %w", err)
@@ -134,9 +155,6 @@ func inherited(c config.Config) (all []net.Listener, err error) {
 			return all, fmt.Errorf("socket %d from systemd is not a stream socket that listens; a .socket unit opens them with ListenStream=", i+1)
 		}
 		all = append(all, l)
-		if err := c.CheckInherited(l.Addr()); err != nil {
-			return all, err
-		}
 	}
 	return all, nil
 }

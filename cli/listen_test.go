@@ -118,6 +118,51 @@ func TestInheritedSockets(t *testing.T) {
 			t.Errorf("%s\nwant %s", &p.log, want)
 		}
 	})
+	t.Run("for metrics without a token may be in the network's reach", func(t *testing.T) {
+		everywhere, address := opened(t, "tcp4", "0.0.0.0:0")
+		_, port, err := net.SplitHostPort(address.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct{ more, want string }{
+			{"", ""},
+			{"token = true\n", `a socket of systemd: "0.0.0.0:` + port + `" is not a loopback address`},
+		} {
+			p := newProcess(t, dir, "--config", filepath.Join(dir, "config.toml"))
+			content := fmt.Sprintf("data_dir = %q\n[metrics]\nlisten = \"0.0.0.0:%s\"\n%s", filepath.Join(dir, "data"), port, c.more)
+			content = strings.Replace(content, "[metrics]", "allow_plaintext = false\n[metrics]", 1)
+			if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			p.handOver(unix, everywhere)
+			if c.want == "" {
+				p.start()
+				if status, _, err := p.ask("GET", "/metrics", ""); err != nil || status != http.StatusNotFound {
+					t.Errorf("metrics are elsewhere too: %d %v", status, err)
+				}
+				p.stop()
+				continue
+			}
+			if err := p.cmd.Run(); err == nil || !strings.Contains(p.log.String(), "plain text") {
+				t.Errorf("%v: %s\nwant %s", err, &p.log, c.want)
+			}
+		}
+	})
+	t.Run("for metrics alone leave no address for the rest", func(t *testing.T) {
+		p := newProcess(t, dir, "--config", filepath.Join(dir, "config.toml"))
+		content := fmt.Sprintf("listen = [%q]\ndata_dir = %q\n[metrics]\nlisten = \"localhost:%s\"\n",
+			address, filepath.Join(dir, "none"), strings.TrimPrefix(address.String(), "127.0.0.1:"))
+		if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.handOver(tcp)
+		if err := p.cmd.Run(); err == nil {
+			t.Error("it serves")
+		}
+		if want := "error: listen: no address is left"; !strings.Contains(p.log.String(), want) {
+			t.Errorf("%s\nwant %s", &p.log, want)
+		}
+	})
 	t.Run("must listen", func(t *testing.T) {
 		file, err := os.Open(os.DevNull)
 		if err != nil {

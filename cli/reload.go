@@ -41,10 +41,8 @@ func (s *service) tryReload() error {
 	if keys := s.current().NeedRestart(c); len(keys) > 0 {
 		return fmt.Errorf("%s can change with a restart only", strings.Join(keys, ", "))
 	}
-	for _, l := range s.listeners.open { // as at a start
-		if err := c.CheckInherited(l.Addr()); err != nil {
-			return err
-		}
+	if err := s.listeners.check(c); err != nil { // as at a start
+		return err
 	}
 	prepared, err := s.prepare(c)
 	if err != nil {

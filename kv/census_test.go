@@ -190,6 +190,43 @@ func TestExpiringNext(t *testing.T) {
 	}
 }
 
+// A token that is rotated while it is looked for is named once.
+func TestExpiringNext_changing(t *testing.T) {
+	s := kvtest.New(t)
+	for i := range 50 {
+		create(t, s, kv.Spec{Name: fmt.Sprint(i), Active: true, ExpiresAt: s.Clock.Now().Add(time.Hour)})
+	}
+	var changes sync.WaitGroup
+	ended := make(chan struct{})
+	for w := range 2 {
+		changes.Go(func() {
+			for i := w; ; i = (i + 2) % 50 {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				if err := third(s.Rotate(fmt.Sprint(i), 0)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for begin := time.Now(); time.Since(begin) < time.Second; {
+		next, err := s.ExpiringNext()
+		do(t, err)
+		seen := map[string]bool{}
+		for _, due := range next {
+			if seen[due.Name] {
+				t.Errorf("%s is named twice", due.Name)
+			}
+			seen[due.Name] = true
+		}
+	}
+	close(ended)
+	changes.Wait()
+}
+
 func TestOldValuesInUse(t *testing.T) {
 	s := kvtest.New(t)
 	_, used := create(t, s, kv.Spec{Name: "used", Active: true})

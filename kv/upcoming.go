@@ -132,27 +132,39 @@ func (s *soonest) add(name string, at int64) {
 	}
 }
 
+// first gives no name twice: a token that is changed meanwhile may be met in two
+// places.
 func (s soonest) first() []Due {
 	slices.SortFunc(s, func(a, b Due) int { return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Name, b.Name)) })
+	seen := make(map[string]bool, len(s))
+	s = slices.DeleteFunc(s, func(d Due) bool {
+		twice := seen[d.Name]
+		seen[d.Name] = true
+		return twice
+	})
 	return s[:min(maxDue, len(s))]
 }
 
-// paced keeps what takes long to find, so that no more than a hundredth of the
-// time goes into finding it, however often it is asked for.
+// paced keeps what takes long to find for a minute at most, so that hardly more
+// than a hundredth of the time goes into finding it, however often it is asked for.
 type paced[T any] struct {
 	mu    sync.Mutex
 	found T
-	err   error
 	until time.Time // it need not be found again
 }
 
 func (p *paced[T]) get(find func() (T, error)) (T, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if begin := time.Now(); begin.After(p.until) {
-		p.found, p.err = find()
-		end := time.Now()
-		p.until = end.Add(100 * end.Sub(begin))
+	begin := time.Now()
+	if begin.Before(p.until) {
+		return p.found, nil
 	}
-	return p.found, p.err
+	found, err := find()
+	if err != nil {
+		return found, err
+	}
+	end := time.Now()
+	p.found, p.until = found, end.Add(min(100*end.Sub(begin), time.Minute))
+	return found, nil
 }

@@ -67,9 +67,15 @@ func (s *Store) Levels() (levels []Level, err error) {
 	return levels, err
 }
 
-// NoteBackup remembers, on disk, when a copy of all tokens was taken.
+// NoteBackup remembers, on disk, when a copy of all tokens was taken, unless there
+// is a later one.
 func (s *Store) NoteBackup(at time.Time) error {
 	return s.operate(func() error {
+		s.backups.Lock()
+		defer s.backups.Unlock()
+		if at.UnixMilli() <= s.lastBackup.Load() {
+			return nil
+		}
 		s.lastBackup.Store(at.UnixMilli())
 		nothing := func(view) ([]change, error) { return nil, nil }
 		value := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMilli()))
@@ -77,7 +83,7 @@ func (s *Store) NoteBackup(at time.Time) error {
 	})
 }
 
-// LastBackup is what NoteBackup was told last, zero if nothing was.
+// LastBackup is the latest that NoteBackup was told of, zero if there is none.
 func (s *Store) LastBackup() time.Time {
 	if at := s.lastBackup.Load(); at != 0 {
 		return fromMilli(at)

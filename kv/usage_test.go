@@ -46,6 +46,7 @@ func TestNoteBackup(t *testing.T) {
 	}
 	at := kvtest.Start.Add(time.Hour)
 	do(t, s.NoteBackup(at))
+	do(t, s.NoteBackup(at.Add(-time.Minute))) // one that began before and took longer
 	for range 2 {
 		if got := s.LastBackup(); !got.Equal(at) {
 			t.Errorf("backed up at %v, want %v", got, at)

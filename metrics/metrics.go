@@ -4,6 +4,7 @@
 package metrics
 
 import (
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -200,7 +201,11 @@ func (m *Metrics) Reloaded(now time.Time, taken bool) {
 // Registry is where the families are, for tests that lint or read them.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
-// Handler answers a scrape.
-func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{DisableCompression: true})
+// Handler answers a scrape with all that can be told, and logs what cannot.
+func (m *Metrics) Handler(log *slog.Logger) http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		DisableCompression: true,
+		ErrorHandling:      promhttp.ContinueOnError,
+		ErrorLog:           slog.NewLogLogger(log.Handler(), slog.LevelError),
+	})
 }
