@@ -20,10 +20,10 @@ func (s *Server) recorder(rt *route) func(*request, time.Duration) {
 	if rt.operation != "" {
 		s.Metrics.Manages(rt.operation)
 	}
-	usual := []int{cmp.Or(rt.status, fasthttp.StatusOK)}
+	usual := []int{cmp.Or(rt.usual, fasthttp.StatusOK)}
 	switch rt.access {
 	case readAdmin, writeAdmin, holder, proxied:
-		usual = append(usual, fasthttp.StatusUnauthorized, fasthttp.StatusForbidden)
+		usual = append(usual, fasthttp.StatusUnauthorized, fasthttp.StatusForbidden, fasthttp.StatusInternalServerError, fasthttp.StatusServiceUnavailable)
 	case introspector, scraper:
 		usual = append(usual, fasthttp.StatusUnauthorized)
 	case anyone:
@@ -77,13 +77,13 @@ func verdictOf(err error) metrics.Result {
 	}
 	if refused, ok := errors.AsType[*kv.InvalidTokenError](err); ok {
 		switch refused.Reason {
-		case kv.Unknown:
+		case kv.ReasonUnknown:
 			return metrics.InvalidUnknown
-		case kv.Expired:
+		case kv.ReasonExpired:
 			return metrics.InvalidExpired
-		case kv.Inactive:
+		case kv.ReasonInactive:
 			return metrics.InvalidInactive
-		case kv.Malformed:
+		case kv.ReasonMalformed:
 		}
 		return metrics.InvalidMalformed
 	}

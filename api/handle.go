@@ -67,7 +67,7 @@ func (s *Server) respond(r *request, rt *route) {
 	}()
 	reply, err := s.answer(r, rt)
 	if err == nil {
-		reply.status = cmp.Or(reply.status, rt.status)
+		reply.status = cmp.Or(reply.status, rt.usual)
 		r.succeed(reply)
 		return
 	}

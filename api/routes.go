@@ -33,14 +33,14 @@ type route struct {
 	need      needs    // of a proxy's check: what the original request needs
 	local     bool     // on loopback, only for a Host that means this machine
 	watch     watch    // whether it is for those who watch
-	status    int      // of success; 0: 200
+	usual     int      // the status of most answers; 0: 200
 	handle    func(*Server, *request) (reply, error)
 }
 
 // routes is what the server serves. HEAD is served wherever GET is; OPTIONS and
 // 405 follow from the table.
 var routes = []route{
-	{method: "POST", path: "/_/token", operation: "create", access: writeAdmin, status: 201, handle: (*Server).createToken},
+	{method: "POST", path: "/_/token", operation: "create", access: writeAdmin, usual: 201, handle: (*Server).createToken},
 	{method: "GET", path: "/_/token", operation: "list", access: readAdmin, params: listParams, handle: (*Server).listTokens},
 	{method: "PUT", path: "/_/token", operation: "replace", access: writeAdmin, handle: (*Server).replaceToken},
 	{method: "PATCH", path: "/_/token", operation: "update", access: writeAdmin, handle: (*Server).updateToken},
@@ -150,7 +150,7 @@ func (s *Server) newRouter() *router.Router {
 	for path, allowed := range methods {
 		r.ANY(path, s.adapt(otherMethods(path, allowed, watches[path])))
 	}
-	notFound := s.adapt(&route{path: "(unknown)", status: 404, watch: health, handle: (*Server).notFound})
+	notFound := s.adapt(&route{path: "(unknown)", usual: 404, handle: (*Server).notFound})
 	r.NotFound = func(ctx *fasthttp.RequestCtx) {
 		if handler := slashed[string(ctx.URI().PathOriginal())]; handler != nil {
 			handler(ctx)
@@ -166,7 +166,7 @@ func otherMethods(path string, allowed []string, watch watch) *route {
 	allowed = append(allowed, fasthttp.MethodOptions)
 	slices.Sort(allowed)
 	allow := strings.Join(allowed, ", ")
-	return &route{path: path, status: 405, watch: watch, handle: func(_ *Server, r *request) (reply, error) {
+	return &route{path: path, usual: 405, watch: watch, handle: func(_ *Server, r *request) (reply, error) {
 		if string(r.ctx.Method()) == fasthttp.MethodOptions {
 			return reply{status: fasthttp.StatusNoContent, allow: allow}, nil
 		}

@@ -13,25 +13,27 @@ func (s *service) state(store *kv.Store) (state metrics.State) {
 	state.Ready = s.server.IsReady()
 	state.CertificateExpiry = s.certificates.expiry()
 
-	census, known := store.Census(metrics.Horizons...)
+	census, known := store.Census(metrics.Within...)
 	tokens := &state.Tokens
 	tokens.Known = known
 	tokens.Active, tokens.Inactive, tokens.Expired, tokens.Expiring = census.Active, census.Inactive, census.Expired, census.Expiring
-	if old, err := store.OldValues(); err == nil {
-		o := &state.OldValues
-		o.Known, o.Unused, o.Used, o.Ending = known, old.Unused, old.Used, old.Ending
-	}
+	old, known := store.OldValues()
+	o := &state.OldValues
+	o.Known, o.Unused, o.Used, o.Ending = known, old.Unused, old.Used, old.Ending
 	if s.current().Metrics.TokenNames {
 		state.ExpiringNext = dueOf(store.ExpiringNext())
-		state.OldValuesInUse = dueOf(store.OldValuesInUse())
+		state.OldValuesInUse = dueOf(old.InUse)
 	}
 
 	state.Store.Writable = store.Writable() == nil
 	state.Store.IndexMisses = store.IndexMisses()
 	state.Store.LastBackup = store.LastBackup()
-	usage, err := store.Usage()
-	state.Store.Free, state.Store.Reserve = usage.Free, usage.Reserve
+	free, reserve, err := store.Room()
+	state.Store.Reserve = reserve
 	if err == nil {
+		state.Store.Free = &free
+	}
+	if usage, err := store.Usage(); err == nil {
 		state.Store.Bytes = map[string]uint64{
 			"tables": usage.Tables, "log": usage.Log, "value_log": usage.ValueLog, "other": usage.Other,
 		}
@@ -44,8 +46,7 @@ func (s *service) state(store *kv.Store) (state metrics.State) {
 	return state
 }
 
-// dueOf gives what could be found out: a scrape tells the rest all the same.
-func dueOf(due []kv.Due, _ error) (all []metrics.Due) {
+func dueOf(due []kv.Due) (all []metrics.Due) {
 	for _, d := range due {
 		all = append(all, metrics.Due(d))
 	}

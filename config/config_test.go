@@ -143,6 +143,7 @@ func TestValidate(t *testing.T) {
 		{"… and the way out", "[metrics]\nlisten = \"192.0.2.1:9470\"\ntoken = true", "or metrics.token = false"},
 		{"metrics at a name", "[metrics]\nlisten = \"example.com:9470\"", `metrics.listen: "example.com:9470" has the host`},
 		{"metrics where all is", "listen = [\"127.0.0.1:1\"]\n[metrics]\nlisten = \"127.0.0.1:1\"", `metrics.listen: "127.0.0.1:1" is in listen too`},
+		{"metrics where all is by default", "[metrics]\nlisten = \"127.0.0.1:8470\"", `metrics.listen: "127.0.0.1:8470" is in listen too`},
 		{"metrics where administrators are", "admin_socket = \"/run/x.sock\"\n[metrics]\nlisten = \"unix:/run/x.sock\"", `metrics.listen: "unix:/run/x.sock" is admin_socket too`},
 		{"prefix", "[token]\nprefix = \"a_b\"", `token.prefix: "a_b" is not 1 to 16 of a-z and 0-9`},
 		{"a wrong duration", "[timeouts]\nidle = \"2 minutes\"\n", `timeouts.idle: "2 minutes" is not a duration such as "10s" or "2m"`},

@@ -192,7 +192,7 @@ func (c Config) validateMetrics() []error {
 	switch {
 	case err != nil:
 		return []error{fmt.Errorf("metrics.listen: %q %w", address, err)}
-	case slices.Contains(c.Listen, address):
+	case slices.Contains(c.Listen, address), c.Listen == nil && address == DefaultListen:
 		return []error{fmt.Errorf("metrics.listen: %q is in listen too; leave metrics.listen empty to have the metrics there", address)}
 	case address == "unix:"+c.AdminSocket:
 		return []error{fmt.Errorf("metrics.listen: %q is admin_socket too; give the metrics a socket of their own", address)}

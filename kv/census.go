@@ -46,22 +46,6 @@ type counts struct {
 
 func newCensus() *census { return &census{counting: true} }
 
-// graces are those of old values, by their fingerprints' first bits, so that a look
-// at all of them holds nobody up.
-type graces [256]map[fingerprint]grace
-
-func (g *graces) piece(f fingerprint) *map[fingerprint]grace { return &g[f.tag>>(64-8)] }
-
-func (g *graces) add(f fingerprint, added grace) {
-	piece := g.piece(f)
-	if *piece == nil {
-		*piece = map[fingerprint]grace{}
-	}
-	(*piece)[f] = added
-}
-
-func (g *graces) remove(f fingerprint) { delete(*g.piece(f), f) }
-
 // counted is what is counted of a record.
 type counted struct {
 	by       int // 1 or -1: whether it comes or goes
@@ -69,13 +53,6 @@ type counted struct {
 	expires  int64       // Unix milliseconds; 0: never
 	oldValue fingerprint // where grace is not zero
 	grace    grace
-}
-
-// grace is how long the value before a rotation was and will be good, in Unix
-// milliseconds, and the value after it.
-type grace struct {
-	begins, ends int64
-	next         fingerprint
 }
 
 func (f fields) counted(by int) counted {

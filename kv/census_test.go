@@ -56,7 +56,7 @@ func TestCensus_damaged(t *testing.T) {
 	s := kvtest.New(t, func(o *kv.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	create(t, s, kv.Spec{Name: "x"})
 	s.Garble("x")
-	said := func() (bool, error) { return strings.Contains(log.String(), "the tokens could not be counted"), nil }
+	said := func() bool { return strings.Contains(log.String(), "the tokens could not be counted") }
 	if !eventually(said, true) {
 		t.Error("it is not said")
 	}
@@ -96,23 +96,26 @@ func TestOldValues(t *testing.T) {
 		use := func() { useOf(value) }
 		expect := func(name string, want kv.OldValues) {
 			t.Helper()
-			got := eventually(func() (kv.OldValues, error) { return s.OldValues() }, want)
-			if got != want {
-				t.Errorf("%s: %+v, want %+v", name, got, want)
+			got := eventually(func() kv.OldValues { return counts(s) }, want)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s: want (-), got (+):\n%s", name, diff)
 			}
 		}
 		expect("not used at all", kv.OldValues{Unused: 1})
 		s.Clock.Advance(time.Minute)
 		use()
 		expect("used a minute after the rotation", kv.OldValues{Used: 1})
-		s.Clock.Advance(time.Minute + time.Millisecond)
-		expect("not used in the later half, nor the new one since", kv.OldValues{Used: 1})
+		s.Clock.Advance(20 * time.Minute)
+		expect("not used for long, nor the new one since", kv.OldValues{Used: 1})
 		useOf(next)
-		expect("not used in the later half, but the new one since", kv.OldValues{Unused: 1})
+		expect("not used for long, but the new one since", kv.OldValues{Unused: 1})
 		use()
-		expect("used again", kv.OldValues{Used: 1})
+		s.Clock.Advance(time.Second)
 		useOf(next)
-		expect("used in the later half, and the new one too", kv.OldValues{Used: 1})
+		s.Clock.Advance(grace/8 - time.Second)
+		expect("used a moment ago, and the new one too", kv.OldValues{Used: 1})
+		s.Clock.Advance(time.Millisecond)
+		expect("used an eighth of the grace ago, and the new one later", kv.OldValues{Unused: 1})
 		s.Clock.Set(kvtest.Start.Add(grace*3/4 - time.Millisecond))
 		use()
 		expect("used shortly before the last quarter", kv.OldValues{Used: 1})
@@ -123,9 +126,41 @@ func TestOldValues(t *testing.T) {
 		expect("after another start", kv.OldValues{Ending: 1})
 		s.Clock.Set(kvtest.Start.Add(grace - time.Millisecond))
 		expect("in the last millisecond", kv.OldValues{Ending: 1})
+		useOf(next)
+		expect("in the last millisecond, but the new one is used", kv.OldValues{Unused: 1})
 		s.Clock.Advance(time.Millisecond)
 		expect("after the grace", kv.OldValues{})
+		s.Clock.Advance(-time.Millisecond)
+		expect("after the clock was set back", kv.OldValues{Unused: 1})
 	})
+}
+
+// A value that is used daily is used, however long the grace.
+func TestOldValues_daily(t *testing.T) {
+	s := kvtest.New(t)
+	_, value := create(t, s, kv.Spec{Name: "x", Active: true})
+	_, next, err := s.Rotate("x", kv.MaxGrace)
+	do(t, err)
+	census(t, s.Store)
+	s.Clock.Advance(time.Hour)
+	do(t, second(s.Verify([]byte(value.Reveal()))))
+	s.Clock.Advance(time.Minute)
+	do(t, second(s.Verify([]byte(next.Reveal())))) // another program has changed
+	s.Clock.Advance(25*time.Hour - time.Minute)
+	if got := eventually(func() kv.OldValues { return counts(s) }, kv.OldValues{Used: 1}); got.Used != 1 {
+		t.Errorf("after a day: %+v", got)
+	}
+	s.Clock.Advance(time.Millisecond)
+	if got := eventually(func() kv.OldValues { return counts(s) }, kv.OldValues{Unused: 1}); got.Unused != 1 {
+		t.Errorf("after more: %+v", got)
+	}
+}
+
+// counts are the numbers of old values.
+func counts(s *kvtest.Store) kv.OldValues {
+	o, _ := s.OldValues()
+	o.InUse = nil
+	return o
 }
 
 func TestOldValues_changes(t *testing.T) {
@@ -139,22 +174,22 @@ func TestOldValues_changes(t *testing.T) {
 			create(t, s, kv.Spec{Name: "x", Active: true})
 			do(t, third(s.Rotate("x", time.Hour)))
 			census(t, s.Store)
-			if got := eventually(s.OldValues, kv.OldValues{Unused: 1}); got.Unused != 1 {
+			numbers := func() kv.OldValues { return counts(s) }
+			if got := eventually(numbers, kv.OldValues{Unused: 1}); got.Unused != 1 {
 				t.Errorf("before: %+v", got)
 			}
 			do(t, change(s))
-			if got := eventually(s.OldValues, kv.OldValues{}); got != (kv.OldValues{}) {
-				t.Errorf("after: %+v", got)
+			if diff := cmp.Diff(kv.OldValues{}, eventually(numbers, kv.OldValues{})); diff != "" {
+				t.Errorf("after, want (-), got (+):\n%s", diff)
 			}
 		})
 	}
 }
 
 // eventually gives what is found once it is as wanted, or at last.
-func eventually[T any](find func() (T, error), want T) (got T) {
+func eventually[T any](find func() T, want T) (got T) {
 	for range 1000 {
-		var err error
-		if got, err = find(); err == nil && cmp.Equal(got, want) {
+		if got = find(); cmp.Equal(got, want) {
 			return got
 		}
 		time.Sleep(time.Millisecond)
@@ -213,10 +248,8 @@ func TestExpiringNext_changing(t *testing.T) {
 		})
 	}
 	for begin := time.Now(); time.Since(begin) < time.Second; {
-		next, err := s.ExpiringNext()
-		do(t, err)
 		seen := map[string]bool{}
-		for _, due := range next {
+		for _, due := range s.ExpiringNext() {
 			if seen[due.Name] {
 				t.Errorf("%s is named twice", due.Name)
 			}
@@ -227,7 +260,7 @@ func TestExpiringNext_changing(t *testing.T) {
 	changes.Wait()
 }
 
-func TestOldValuesInUse(t *testing.T) {
+func TestOldValues_inUse(t *testing.T) {
 	s := kvtest.New(t)
 	_, used := create(t, s, kv.Spec{Name: "used", Active: true})
 	create(t, s, kv.Spec{Name: "unused", Active: true})
@@ -238,7 +271,11 @@ func TestOldValuesInUse(t *testing.T) {
 	s.Clock.Advance(time.Second)
 	do(t, second(s.Verify([]byte(used.Reveal()))))
 	want := []kv.Due{{Name: "used", At: kvtest.Start.Add(time.Hour)}}
-	if diff := cmp.Diff(want, eventually(s.OldValuesInUse, want)); diff != "" {
+	inUse := func() []kv.Due {
+		o, _ := s.OldValues()
+		return o.InUse
+	}
+	if diff := cmp.Diff(want, eventually(inUse, want)); diff != "" {
 		t.Error("want (-), got (+):\n", diff)
 	}
 }

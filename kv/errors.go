@@ -24,28 +24,28 @@ var (
 
 // InvalidTokenError is ErrInvalidToken with the reason. That is for the operator
 // alone: who presents values must not learn which of them exist.
-type InvalidTokenError struct{ Reason Refused }
+type InvalidTokenError struct{ Reason Reason }
 
 func (e *InvalidTokenError) Error() string { return ErrInvalidToken.Error() }
 
 func (e *InvalidTokenError) Unwrap() error { return ErrInvalidToken }
 
-// Refused is why a value is not good.
-type Refused int
+// Reason is why a value is not good.
+type Reason int
 
 // The reasons, of which the first that applies is given.
 const (
-	Malformed Refused = iota // it is no value at all
-	Unknown                  // no token has it, not as the one before a rotation either
-	Inactive
-	Expired // its token is, or its grace has ended
+	ReasonMalformed Reason = iota // it is no value at all
+	ReasonUnknown                 // no token has it, not as the one before a rotation either
+	ReasonInactive
+	ReasonExpired // its token is, or its grace has ended
 )
 
 var (
-	errMalformed = &InvalidTokenError{Malformed}
-	errUnknown   = &InvalidTokenError{Unknown}
-	errInactive  = &InvalidTokenError{Inactive}
-	errExpired   = &InvalidTokenError{Expired}
+	errMalformed = &InvalidTokenError{ReasonMalformed}
+	errUnknown   = &InvalidTokenError{ReasonUnknown}
+	errInactive  = &InvalidTokenError{ReasonInactive}
+	errExpired   = &InvalidTokenError{ReasonExpired}
 )
 
 // InvalidError says which field breaks which rule. Nothing was changed.

@@ -25,6 +25,8 @@ type group struct {
 	refusals   []error  // beside operations: why one was refused, or nil
 	changes    []change // of those that were not, in their order
 
+	wrote bool // anything
+
 	// failure is what Badger has against an entry that should fit. Half an
 	// operation must not be committed.
 	failure error
@@ -62,6 +64,7 @@ func (g *group) add(op *operation, changes []change, writes []write, refusal err
 }
 
 func (g *group) write(writes []write) {
+	g.wrote = g.wrote || len(writes) > 0
 	g.entries -= int64(len(writes))
 	g.bytes -= size(writes)
 	for _, w := range writes {

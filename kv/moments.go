@@ -37,7 +37,7 @@ func (m *moments) add(at int64) {
 	if len(piece) > longestPiece {
 		half := len(piece) / 2
 		m.pieces = slices.Insert(m.pieces, p+1, slices.Clone(piece[half:]))
-		piece = piece[:half]
+		piece = slices.Clone(piece[:half]) // as long as it is: mostly nothing comes between any more
 	}
 	m.pieces[p] = piece
 }

@@ -28,7 +28,6 @@ type Store struct {
 	lastBackup atomic.Int64 // Unix milliseconds; 0: never
 	oldValues  paced[OldValues]
 	expiring   paced[[]Due]
-	inUse      paced[[]Due]
 
 	// users counts the operations under way, so that Close can wait for them.
 	mu     sync.Mutex
@@ -91,11 +90,16 @@ func Open(o Options) (*Store, error) {
 	go func() {
 		defer s.users.Done()
 		defer snapshot.Discard()
-		if err := s.census.count(snapshot, &s.closed); err != nil && !errors.Is(err, ErrClosed) {
+		if err := s.countAll(snapshot); err != nil && !errors.Is(err, ErrClosed) {
 			s.log.Error("the tokens could not be counted", "err", err)
 		}
 	}()
 	return s, nil
+}
+
+func (s *Store) countAll(snapshot *badger.Txn) (err error) {
+	defer s.writer.outlive(&err)
+	return s.census.count(snapshot, &s.closed)
 }
 
 // openDatabase opens Badger and reads all its tables once. Its reads take a

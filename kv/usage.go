@@ -1,13 +1,9 @@
 package kv
 
 import (
-	"encoding/binary"
-	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 	"syscall"
-	"time"
 )
 
 // Usage is what the store takes of its disk, in bytes.
@@ -16,20 +12,20 @@ type Usage struct {
 	Log      uint64 // the synced log of what is still in memory
 	ValueLog uint64 // Badger's log of large values, which stays empty
 	Other    uint64 // lists and locks
+}
 
-	Free    uint64 // what anybody may still write
-	Reserve uint64 // of that, what is left alone (Options.MinFreeBytes)
+// Room is what anybody may still write on the store's disk, in bytes, and what of
+// that is left alone (Options.MinFreeBytes).
+func (s *Store) Room() (free, reserve uint64, err error) {
+	r := s.writer.reserve
+	free, err = r.free(r.dir)
+	return free, r.min, err
 }
 
 // Usage asks the file system. It takes as long as a look at each of the store's
 // files, of which there are some for each ten megabytes.
 func (s *Store) Usage() (u Usage, err error) {
-	r := s.writer.reserve
-	u.Reserve = r.min
-	if u.Free, err = r.free(r.dir); err != nil {
-		return u, err
-	}
-	err = eachFile(r.dir, func(path string, info fs.FileInfo) error {
+	err = eachFile(s.writer.reserve.dir, func(path string, info fs.FileInfo) error {
 		stat, ok := info.Sys().(*syscall.Stat_t)
 		if !ok {
 			return nil
@@ -65,44 +61,4 @@ func (s *Store) Levels() (levels []Level, err error) {
 		return nil
 	})
 	return levels, err
-}
-
-// NoteBackup remembers, on disk, when a copy of all tokens was taken, unless there
-// is a later one.
-func (s *Store) NoteBackup(at time.Time) error {
-	return s.operate(func() error {
-		s.backups.Lock()
-		defer s.backups.Unlock()
-		if at.UnixMilli() <= s.lastBackup.Load() {
-			return nil
-		}
-		s.lastBackup.Store(at.UnixMilli())
-		nothing := func(view) ([]change, error) { return nil, nil }
-		value := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMilli()))
-		return s.writer.apply(nothing, write{[]byte(metaBackup), value})
-	})
-}
-
-// LastBackup is the latest that NoteBackup was told of, zero if there is none.
-func (s *Store) LastBackup() time.Time {
-	if at := s.lastBackup.Load(); at != 0 {
-		return fromMilli(at)
-	}
-	return time.Time{}
-}
-
-func (s *Store) recallBackup() error {
-	view := s.newView()
-	defer view.txn.Discard()
-	raw, err := view.get([]byte(metaBackup))
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return nil
-	case err != nil:
-		return err
-	case len(raw) != 8:
-		return fmt.Errorf("%w: when it was backed up is not readable", ErrCorrupt)
-	}
-	s.lastBackup.Store(int64(binary.BigEndian.Uint64(raw))) //nolint:gosec // as it was written
-	return nil
 }

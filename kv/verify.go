@@ -24,8 +24,9 @@ type Grant struct {
 }
 
 // Verify says what somebody who presents a value may do, and notes that it was
-// used. It fails with an InvalidTokenError where the value is not good. It does not keep the
-// bytes. It reads memory only, unless the index does not hold all tokens.
+// used. It fails with an InvalidTokenError where the value is not good. It does
+// not keep the bytes. It reads memory only, unless the index does not hold all
+// tokens.
 func (s *Store) Verify(presented []byte) (Grant, error) {
 	e, now, err := s.check(presented)
 	if err != nil {

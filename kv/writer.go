@@ -221,7 +221,7 @@ func (w *writer) commit(g *group) error {
 	err := g.failure
 	if err == nil {
 		begin := time.Now()
-		if err = w.sync(g); err == nil {
+		if err = w.sync(g); err == nil && g.wrote {
 			w.onCommit(time.Since(begin), len(g.operations))
 		}
 	}

@@ -24,7 +24,7 @@ var classicEnds = []time.Duration{
 
 // The native buckets: number i ends at 2^(i/8) seconds. What is not above the
 // first one's beginning, a microsecond, is as good as zero; what is above the
-// last one's end, a quarter of an hour, counts there.
+// last one's end, 17 minutes, counts there.
 const (
 	nativeSchema = 3
 	firstNative  = -20<<nativeSchema + 1

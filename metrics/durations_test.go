@@ -37,9 +37,7 @@ func TestDurations(t *testing.T) {
 		logarithm := rapid.Float64Range(math.Log(1), math.Log(900e9))
 		durations := rapid.SliceOf(rapid.Custom(func(r *rapid.T) time.Duration {
 			if rapid.Bool().Draw(r, "at an end") {
-				return rapid.SampledFrom([]time.Duration{
-					0, 1, time.Microsecond, 50 * time.Microsecond, 50*time.Microsecond + 1, time.Second, time.Second + 1, 5 * time.Second,
-				}).Draw(r, "duration")
+				return rapid.SampledFrom(ends()).Draw(r, "end") + time.Duration(rapid.IntRange(0, 1).Draw(r, "beyond"))
 			}
 			return time.Duration(math.Exp(logarithm.Draw(r, "logarithm")))
 		})).Draw(r, "durations")
@@ -54,6 +52,15 @@ func TestDurations(t *testing.T) {
 		expectClassic(r, h, durations)
 		expectNative(r, h, durations)
 	})
+}
+
+// ends are the last nanoseconds of all buckets.
+func ends() []time.Duration {
+	all := []time.Duration{0, 50e3, 100e3, 250e3, 500e3, 1e6, 25e5, 5e6, 10e6, 25e6, 50e6, 100e6, 250e6, 1e9, 5e9}
+	for i := -159; i <= 79; i++ {
+		all = append(all, time.Duration(math.Exp2(float64(i)/8)*1e9))
+	}
+	return all
 }
 
 func expectClassic(t rapid.TB, h *dto.Histogram, durations []time.Duration) {
@@ -76,16 +83,16 @@ func expectClassic(t rapid.TB, h *dto.Histogram, durations []time.Duration) {
 
 func expectNative(t rapid.TB, h *dto.Histogram, durations []time.Duration) {
 	t.Helper()
-	base := math.Exp2(math.Exp2(-float64(h.GetSchema())))
 	want, zero := map[int]int64{}, uint64(0)
 	for _, d := range durations {
 		if d.Seconds() <= h.GetZeroThreshold() {
 			zero++
 			continue
 		}
-		// The bucket number i reaches from base^(i-1), without it, to base^i.
-		i := int(math.Ceil(math.Log2(d.Seconds()) / math.Log2(base)))
-		want[i]++
+		// The bucket number i reaches from base^(i-1), without it, to base^i, where base
+		// is 2^(2^-schema).
+		i := math.Ceil(math.Log2(d.Seconds()) * math.Exp2(float64(h.GetSchema())))
+		want[int(i)]++
 	}
 	got, number, count, place := map[int]int64{}, 0, int64(0), 0
 	for _, span := range h.GetPositiveSpan() {

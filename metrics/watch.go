@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -16,7 +17,7 @@ type State struct {
 	Tokens struct {
 		Known                     bool // else they are being counted
 		Active, Inactive, Expired int
-		Expiring                  []int // beside Horizons
+		Expiring                  []int // beside Within
 	}
 	OldValues struct {
 		Known                bool
@@ -28,8 +29,8 @@ type State struct {
 	Store struct {
 		Writable    bool
 		IndexMisses uint64
-		Bytes       map[string]uint64 // by part; without a value where the file system does not tell
-		Free        uint64
+		Bytes       map[string]uint64 // by part; nil where the file system does not tell
+		Free        *uint64           // nil where it does not
 		Reserve     uint64
 		Tables      []int   // by level
 		Compaction  float64 // how much it is due, from 1 on
@@ -45,19 +46,14 @@ type Due struct {
 	At   time.Time
 }
 
-// Horizons are the times within which tokens are told to expire.
-var Horizons = []time.Duration{2 * day, 14 * day, 30 * day}
+// Within are the times within which tokens are told to expire.
+var Within = []time.Duration{2 * day, 14 * day, 30 * day}
 
 const day = 24 * time.Hour
 
-var withins = []string{"2d", "14d", "30d"}
-
-// StoreParts are the parts of the store, of State.Store.Bytes.
-var StoreParts = []string{"tables", "log", "value_log", "other"}
-
-// gauge is a family that tells how things are. Emit is called with a value and the
+// family is one that tells how things are. Emit is called with a value and the
 // values of its labels.
-type gauge struct {
+type family struct {
 	name, help string
 	labels     []string
 	isCounter  bool
@@ -65,11 +61,11 @@ type gauge struct {
 }
 
 // one is a family without labels.
-func one(name, help string, value func(*State) float64) gauge {
-	return gauge{name: name, help: help, values: func(s *State, emit func(float64, ...string)) { emit(value(s)) }}
+func one(name, help string, value func(*State) float64) family {
+	return family{name: name, help: help, values: func(s *State, emit func(float64, ...string)) { emit(value(s)) }}
 }
 
-var gauges = []gauge{
+var families = []family{
 	one("tokend_ready", "Whether tokens can be looked up, as /readyz says.",
 		func(s *State) float64 { return number(s.Ready) }),
 	one("tokend_time_seconds", "The clock of this machine, by which tokens expire, in Unix time.",
@@ -83,17 +79,19 @@ var gauges = []gauge{
 			emit(known(t.Known, t.Expired), "expired")
 		},
 	},
+	one("tokend_tokens_counted", "Whether the tokens are counted: not in the first moments after a start, in which their numbers are NaN, nor where a record is damaged.",
+		func(s *State) float64 { return number(s.Tokens.Known) }),
 	{
 		name: "tokend_tokens_expiring", help: "Active tokens that expire within a time; those within 2d are also within 14d and 30d.", labels: []string{"within"},
 		values: func(s *State, emit func(float64, ...string)) {
 			for i, n := range s.Tokens.Expiring {
-				emit(known(s.Tokens.Known, n), withins[i])
+				emit(known(s.Tokens.Known, n), fmt.Sprintf("%dd", Within[i]/day))
 			}
 		},
 	},
 	{
 		name: "tokend_old_values", labels: []string{"state"},
-		help: "Values before a rotation whose grace has not ended: used are those that were used since, in the later half of that time or after the new value; ending are used ones in the last quarter of their grace; others are unused.",
+		help: "Values before a rotation whose grace has not ended: used are those that were used since, and not before the new value or hardly an eighth of the grace (at most 25 hours) ago; ending are used ones in the last quarter of their grace; others are unused.",
 		values: func(s *State, emit func(float64, ...string)) {
 			o := &s.OldValues
 			emit(known(o.Known, o.Unused), "unused")
@@ -121,9 +119,8 @@ var gauges = []gauge{
 	{
 		name: "tokend_store_bytes", help: "What the store takes of its disk, by part. The value log stays empty, so that nothing needs to be collected.", labels: []string{"part"},
 		values: func(s *State, emit func(float64, ...string)) {
-			for _, part := range StoreParts {
-				n, ok := s.Store.Bytes[part]
-				emit(ifKnown(ok, float64(n)), part)
+			for part, n := range s.Store.Bytes {
+				emit(float64(n), part)
 			}
 		},
 	},
@@ -137,8 +134,14 @@ var gauges = []gauge{
 	},
 	one("tokend_store_compaction_score", "How full the fullest level is of those that are due for compaction, from 1 on; 0 where none is.",
 		func(s *State) float64 { return s.Store.Compaction }),
-	one("tokend_store_disk_free_bytes", "Room on the store's disk.",
-		func(s *State) float64 { return ifKnown(s.Store.Bytes != nil, float64(s.Store.Free)) }),
+	{
+		name: "tokend_store_disk_free_bytes", help: "Room on the store's disk.",
+		values: func(s *State, emit func(float64, ...string)) {
+			if s.Store.Free != nil {
+				emit(float64(*s.Store.Free))
+			}
+		},
+	},
 	one("tokend_store_disk_reserve_bytes", "Room on that disk that is left alone: with less, no changes are taken (store.min_free_bytes).",
 		func(s *State) float64 { return float64(s.Store.Reserve) }),
 	one("tokend_last_backup_timestamp_seconds", "When the last copy of all tokens with their values was taken; 0: never.",
@@ -168,13 +171,11 @@ func number(b bool) float64 {
 }
 
 // known is a count, or not a number.
-func known(ok bool, n int) float64 { return ifKnown(ok, float64(n)) }
-
-func ifKnown(ok bool, v float64) float64 {
-	if ok {
-		return v
+func known(ok bool, n int) float64 {
+	if !ok {
+		return math.NaN()
 	}
-	return math.NaN()
+	return float64(n)
 }
 
 // timestamp is a moment in Unix time; none is 0.
@@ -188,14 +189,14 @@ func timestamp(t time.Time) float64 {
 // watcher is the collector of how things are.
 type watcher struct {
 	state        func() State
-	descriptions []*prometheus.Desc // beside gauges
+	descriptions []*prometheus.Desc // beside families
 }
 
 // Watch registers the families that tell how things are, which state is asked for
 // at each scrape.
 func (m *Metrics) Watch(state func() State) {
 	w := &watcher{state: state}
-	for _, g := range gauges {
+	for _, g := range families {
 		w.descriptions = append(w.descriptions, prometheus.NewDesc(g.name, g.help, g.labels, nil))
 	}
 	m.registry.MustRegister(w)
@@ -211,7 +212,7 @@ func (w *watcher) Describe(descriptions chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (w *watcher) Collect(metrics chan<- prometheus.Metric) {
 	state := w.state()
-	for i, g := range gauges {
+	for i, g := range families {
 		kind := prometheus.GaugeValue
 		if g.isCounter {
 			kind = prometheus.CounterValue

@@ -21,7 +21,7 @@ func state() (s metrics.State) {
 	s.OldValuesInUse = []metrics.Due{{Name: "é", At: at(13)}}
 	s.Store.Writable, s.Store.IndexMisses = true, 14
 	s.Store.Bytes = map[string]uint64{"tables": 15, "log": 16, "value_log": 17, "other": 18}
-	s.Store.Free, s.Store.Reserve, s.Store.Tables, s.Store.Compaction = 19, 20, []int{21, 22}, 1.5
+	s.Store.Free, s.Store.Reserve, s.Store.Tables, s.Store.Compaction = new(uint64(19)), 20, []int{21, 22}, 1.5
 	s.Store.LastBackup = at(23)
 	return s
 }
@@ -38,6 +38,7 @@ tokend_time_seconds 1.5
 tokend_tokens{status="active"} 3
 tokend_tokens{status="inactive"} 4
 tokend_tokens{status="expired"} 5
+tokend_tokens_counted 1
 tokend_tokens_expiring{within="2d"} 6
 tokend_tokens_expiring{within="14d"} 7
 tokend_tokens_expiring{within="30d"} 8
@@ -69,6 +70,7 @@ tokend_time_seconds 0
 tokend_tokens{status="active"} NaN
 tokend_tokens{status="inactive"} NaN
 tokend_tokens{status="expired"} NaN
+tokend_tokens_counted 0
 tokend_tokens_expiring{within="2d"} NaN
 tokend_tokens_expiring{within="14d"} NaN
 tokend_tokens_expiring{within="30d"} NaN
@@ -77,11 +79,6 @@ tokend_old_values{state="used"} NaN
 tokend_old_values{state="ending"} NaN
 tokend_index_misses_total 0
 tokend_store_writable 0
-tokend_store_bytes{part="tables"} NaN
-tokend_store_bytes{part="log"} NaN
-tokend_store_bytes{part="value_log"} NaN
-tokend_store_bytes{part="other"} NaN
-tokend_store_disk_free_bytes NaN
 tokend_store_disk_reserve_bytes 0
 tokend_store_compaction_score 0
 tokend_last_backup_timestamp_seconds 0
@@ -95,6 +92,10 @@ tokend_last_backup_timestamp_seconds 0
 				if !strings.Contains(got, "\n"+line+"\n") {
 					t.Errorf("%s is missing", line)
 				}
+			}
+			lines := strings.Count(got, "\n"+"tokend_") - strings.Count(scrape(t, newMetrics()), "\n"+"tokend_")
+			if want := strings.Count(c.want, "\n") - 1; lines != want {
+				t.Errorf("%d series, want %d:\n%s", lines, want, got)
 			}
 			if problems, err := testutil.GatherAndLint(m.Registry()); err != nil || len(problems) > 0 {
 				t.Error(problems, err)

@@ -149,7 +149,7 @@ func TestPrometheus(t *testing.T) {
 				}
 			}
 		}
-		if n != 19 {
+		if n != 21 {
 			t.Errorf("%d rules", n)
 		}
 	})

@@ -33,8 +33,8 @@ type counters struct {
 	verifications  *prometheus.Desc
 	received, sent *prometheus.Desc
 
-	verified              [len(results)][Stripes]padded
-	receivedTotal, sentTo [Stripes]padded // bytes
+	verified                 [len(results)][Stripes]padded
+	bytesReceived, bytesSent [Stripes]padded
 }
 
 func newCounters() *counters {
@@ -52,10 +52,10 @@ func newCounters() *counters {
 func (m *Metrics) Verified(stripe int, result Result) { m.counters.verified[result][stripe].Add(1) }
 
 // Received counts bytes that came from a client.
-func (m *Metrics) Received(stripe, bytes int) { m.counters.receivedTotal[stripe].Add(int64(bytes)) }
+func (m *Metrics) Received(stripe, bytes int) { m.counters.bytesReceived[stripe].Add(int64(bytes)) }
 
 // Sent counts bytes that went to a client.
-func (m *Metrics) Sent(stripe, bytes int) { m.counters.sentTo[stripe].Add(int64(bytes)) }
+func (m *Metrics) Sent(stripe, bytes int) { m.counters.bytesSent[stripe].Add(int64(bytes)) }
 
 // Describe implements prometheus.Collector.
 func (c *counters) Describe(descriptions chan<- *prometheus.Desc) {
@@ -72,6 +72,6 @@ func (c *counters) Collect(metrics chan<- prometheus.Metric) {
 	for result, name := range results {
 		count(c.verifications, &c.verified[result], name)
 	}
-	count(c.received, &c.receivedTotal)
-	count(c.sent, &c.sentTo)
+	count(c.received, &c.bytesReceived)
+	count(c.sent, &c.bytesSent)
 }
