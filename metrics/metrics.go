@@ -52,76 +52,60 @@ const nativeFactor = 1.1
 // how things are.
 func New(build Build) *Metrics {
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		requests: newRequests(),
-		counters: newCounters(),
-		Connections: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "tokend_connections",
-			Help: "Connections that are open now.",
-		}),
-		ConnectionsLimit: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "tokend_connections_limit",
-			Help: "How many connections there may be (limits.max_connections, or less where the limit of open files is low).",
-		}),
-		RefusedConnections: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "tokend_connections_refused_total",
-			Help: "Connections that were refused because there were as many as there may be.",
-		}),
-		AuditFailures: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "tokend_audit_failures_total",
-			Help: "Records of the audit that could not be written.",
-		}),
-		managementCalls: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tokend_management_calls_total",
-			Help: "Management calls, by operation and outcome: done, begun (an answer that is a stream), or the code of the error.",
-		}, []string{"operation", "outcome"}),
-		commitDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:                        "tokend_store_commit_duration_seconds",
-			Help:                        "Time until a group of changes was on disk.",
-			Buckets:                     seconds(classicEnds),
-			NativeHistogramBucketFactor: nativeFactor,
-		}),
-		commitOperations: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:                        "tokend_store_commit_operations",
-			Help:                        "Operations that shared a commit.",
-			Buckets:                     prometheus.ExponentialBuckets(1, 2, 9),
-			NativeHistogramBucketFactor: nativeFactor,
-		}),
-		reloadSuccessful: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "tokend_config_last_reload_successful",
-			Help: "Whether the configuration was taken up when it was last asked for.",
-		}),
-		reloadTime: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "tokend_config_last_reload_success_timestamp_seconds",
-			Help: "When the configuration was last taken up, at the start or by a reload.",
-		}),
+		registry:         prometheus.NewRegistry(),
+		requests:         newRequests(),
+		counters:         newCounters(),
+		Connections:      newGauge("tokend_connections", "Connections that are open now."),
+		ConnectionsLimit: newGauge("tokend_connections_limit", "How many connections there may be (limits.max_connections, or less where the limit of open files is low)."),
+		RefusedConnections: newCounter("tokend_connections_refused_total",
+			"Connections that were refused because there were as many as there may be."),
+		AuditFailures: newCounter("tokend_audit_failures_total", "Records of the audit that could not be written."),
+		managementCalls: newVec("tokend_management_calls_total",
+			"Management calls, by operation and outcome: done, begun (an answer that is a stream), or the code of the error.", "operation", "outcome"),
+		commitDuration:   newHistogram("tokend_store_commit_duration_seconds", "Time until a group of changes was on disk.", seconds(classicEnds)),
+		commitOperations: newHistogram("tokend_store_commit_operations", "Operations that shared a commit.", prometheus.ExponentialBuckets(1, 2, 9)),
+		reloadSuccessful: newGauge("tokend_config_last_reload_successful", "Whether the configuration was taken up when it was last asked for."),
+		reloadTime: newGauge("tokend_config_last_reload_success_timestamp_seconds",
+			"When the configuration was last taken up, at the start or by a reload."),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "tokend_build_info",
-		Help: "Always 1; the labels tell which build this is.",
-		ConstLabels: prometheus.Labels{
-			"version": build.Version, "revision": build.Revision, "goversion": build.Go,
-		},
+		Name:        "tokend_build_info",
+		Help:        "Always 1; the labels tell which build this is.",
+		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "goversion": build.Go},
 	})
 	info.Set(1)
-	m.registry.MustRegister(
-		m.requests, m.counters, m.Connections, m.ConnectionsLimit, m.RefusedConnections, m.AuditFailures,
-		m.managementCalls, m.commitDuration, m.commitOperations,
-		m.reloadSuccessful, m.reloadTime, info,
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
-	failures := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "tokend_authentication_failures_total",
-		Help: "Requests that were refused for their credential, by what they asked for (access) and what was wrong (kind): missing, malformed, invalid (not good), insufficient_scope (good, but not for this).",
-	}, []string{"access", "kind"})
-	m.registry.MustRegister(failures)
+	failures := newVec("tokend_authentication_failures_total",
+		"Requests that were refused for their credential, by what they asked for (access) and what was wrong (kind): missing, malformed, invalid (not good), insufficient_scope (good, but not for this).", "access", "kind")
 	for access, name := range accesses {
 		for kind, kindName := range kinds {
 			m.authenticationFailures[access][kind] = failures.WithLabelValues(name, kindName)
 		}
 	}
+	m.registry.MustRegister(
+		m.requests, m.counters, m.Connections, m.ConnectionsLimit, m.RefusedConnections, m.AuditFailures,
+		failures, m.managementCalls, m.commitDuration, m.commitOperations,
+		m.reloadSuccessful, m.reloadTime, info,
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
 	return m
+}
+
+func newGauge(name, help string) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+}
+
+func newCounter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+}
+
+func newVec(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+// newHistogram is classic and native.
+func newHistogram(name, help string, buckets []float64) prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets, NativeHistogramBucketFactor: nativeFactor})
 }
 
 func seconds(durations []time.Duration) (all []float64) {
