@@ -27,7 +27,7 @@ type connections struct {
 	watchers int // those of them on a listener for metrics
 	made     int // connections, ever
 
-	complained time.Time // when it was last said that connections are refused
+	complained map[purpose]time.Time // when it was last said that connections are refused
 }
 
 // maxWatchers is how many connections there may be on listeners for metrics, beside
@@ -65,7 +65,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if c := l.connections.add(accepted, l.purpose); c != nil {
 			return c, nil
 		}
-		l.connections.refuse(accepted)
+		l.connections.refuse(accepted, l.purpose)
 	}
 }
 
@@ -77,9 +77,13 @@ func isShortage(err error) bool {
 // refuse tells a connection beyond the limit so: fasthttp's own answer says
 // nothing of when to come again. The answer fits the socket's buffer; one of TLS
 // must wait for the client's part of the handshake before.
-func (cs *connections) refuse(accepted net.Conn) {
-	cs.metrics.RefusedConnections.Inc()
-	cs.complain()
+func (cs *connections) refuse(accepted net.Conn, purpose purpose) {
+	limit := maxWatchers
+	if purpose != forMetrics {
+		limit = cs.settings.Load().MaxConnections
+		cs.metrics.RefusedConnections.Inc()
+	}
+	cs.complain(purpose, limit)
 	isTLS := underTLS(accepted) != accepted
 	_ = accepted.SetDeadline(time.Now().Add(time.Second))
 	if !isTLS {
@@ -100,15 +104,15 @@ func (cs *connections) refuse(accepted net.Conn) {
 }
 
 // complain says, once a minute, that connections are refused.
-func (cs *connections) complain() {
+func (cs *connections) complain(purpose purpose, limit int) {
 	cs.mu.Lock()
-	silent := time.Since(cs.complained) < time.Minute
+	silent := time.Since(cs.complained[purpose]) < time.Minute
 	if !silent {
-		cs.complained = time.Now()
+		cs.complained[purpose] = time.Now()
 	}
 	cs.mu.Unlock()
 	if !silent {
-		cs.log.Warn("connections are refused, since there are as many as there may be", "max_connections", cs.settings.Load().MaxConnections)
+		cs.log.Warn("connections are refused, since there are as many as there may be", "limit", limit, "for_metrics", purpose == forMetrics)
 	}
 }
 
@@ -140,6 +144,8 @@ func (cs *connections) add(accepted net.Conn, purpose purpose) *connection {
 	cs.made++
 	if purpose == forMetrics {
 		cs.watchers++
+	} else {
+		cs.metrics.Connections.Inc()
 	}
 	carrier := underTLS(accepted)
 	if tcp, ok := carrier.(*net.TCPConn); ok {
@@ -156,7 +162,6 @@ func (cs *connections) add(accepted net.Conn, purpose purpose) *connection {
 		cs.open = map[*connection]struct{}{}
 	}
 	cs.open[c] = struct{}{}
-	cs.metrics.Connections.Inc()
 	return c
 }
 
@@ -176,8 +181,9 @@ func (cs *connections) remove(c *connection) {
 		delete(cs.open, c)
 		if c.purpose == forMetrics {
 			cs.watchers--
+		} else {
+			cs.metrics.Connections.Dec()
 		}
-		cs.metrics.Connections.Dec()
 	}
 }
 

@@ -274,7 +274,7 @@ func TestServeMetrics_crowd(t *testing.T) {
 	}
 	s.address = apart
 	series := s.series()
-	for name, want := range map[string]float64{"tokend_connections": 3, "tokend_connections_limit": 2, "tokend_connections_refused_total": 3} {
+	for name, want := range map[string]float64{"tokend_connections": 2, "tokend_connections_limit": 2, "tokend_connections_refused_total": 3} {
 		if series[name] != want {
 			t.Errorf("%s is %v, want %v", name, series[name], want)
 		}
@@ -308,6 +308,11 @@ func TestServeMetrics_watchers(t *testing.T) {
 	for range 3 {
 		if a := s.raw("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(a, "HTTP/1.1 200 ") {
 			t.Errorf("others are refused: %s", a)
+		}
+	}
+	for line, want := range map[string]int{"limit=16 for_metrics=true": 1, "for_metrics=false": 0} {
+		if n := strings.Count(s.log.String(), line); n != want {
+			t.Errorf("the log has %s %d times, want %d", line, n, want)
 		}
 	}
 }

@@ -41,7 +41,7 @@ func (s *Server) export(r *request) (reply, error) {
 // noteBackup remembers that somebody has a copy of all tokens as they were.
 func (s *Server) noteBackup(at time.Time) {
 	if err := s.Store.NoteBackup(at); err != nil {
-		s.Log.Warn("that all tokens were exported is remembered until a restart only", "err", err)
+		s.Log.Warn("that all tokens were exported could not be noted", "err", err)
 	}
 }
 

@@ -13,11 +13,11 @@ import (
 // through here.
 func (s *Server) adapt(rt *route) fasthttp.RequestHandler {
 	observe := s.recorder(rt)
-	here, elsewhere := rt, &route{path: rt.path, handle: (*Server).notFound}
+	elsewhere := &route{path: rt.path, handle: (*Server).notFound}
 	return func(ctx *fasthttp.RequestCtx) {
 		start := time.Now()
 		r := newRequest(ctx)
-		rt := here
+		rt := rt
 		if !s.serves(r, rt) {
 			rt = elsewhere
 		}

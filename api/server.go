@@ -88,6 +88,8 @@ func New(c Config, settings Settings) *Server {
 		metrics:   c.Metrics,
 		log:       c.Log,
 		lingering: make(chan struct{}, maxLingering(settings.MaxConnections)),
+
+		complained: map[purpose]time.Time{},
 	}
 	s.scraper = fasthttpadaptor.NewFastHTTPHandler(c.Metrics.Handler(c.Log))
 	s.broken = c.Metrics.Route(otherMethod, "(malformed)", fasthttp.StatusBadRequest)
@@ -107,7 +109,7 @@ func New(c Config, settings Settings) *Server {
 				c.enter(state)
 			}
 		},
-		Concurrency:    1<<20 + 1,
+		Concurrency:    1<<20 + maxWatchers + 1,
 		ReadBufferSize: maxHeaderBytes, // also the limit
 
 		// The adapter reads bodies, once it knows who asks for what. Before it

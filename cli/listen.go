@@ -92,8 +92,9 @@ func listen(c config.Config) (ls *listeners, err error) {
 	return ls, nil
 }
 
-// check says what is against serving at the addresses that systemd gave. Those in
-// the configuration are as it may have them.
+// check says what is against serving at the addresses that systemd gave, one of
+// which may stand for more than the configured one. Those that are opened as
+// configured may be.
 func (ls *listeners) check(c config.Config) error {
 	checked := ls.open
 	if ls.metrics != nil && c.Metrics.Token {

@@ -13,7 +13,8 @@ func (s *Store) NoteBackup(at time.Time) error {
 	return s.operate(func() error {
 		s.backups.Lock()
 		defer s.backups.Unlock()
-		if at.UnixMilli() <= s.lastBackup.Load() {
+		last := s.lastBackup.Load()
+		if at.UnixMilli() <= last && last <= s.now().UnixMilli() { // else the clock was ahead when it was noted
 			return nil
 		}
 		s.lastBackup.Store(at.UnixMilli())

@@ -113,9 +113,11 @@ func (c *census) count(snapshot *badger.Txn, closed *atomic.Bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counting, c.known = false, err == nil
-	c.counts = counts
-	for _, r := range c.early {
-		c.take(r)
+	if c.known {
+		c.counts = counts
+		for _, r := range c.early {
+			c.take(r)
+		}
 	}
 	c.early = nil
 	return err

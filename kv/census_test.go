@@ -112,10 +112,10 @@ func TestOldValues(t *testing.T) {
 		use()
 		s.Clock.Advance(time.Second)
 		useOf(next)
-		s.Clock.Advance(grace/8 - time.Second)
+		s.Clock.Advance(grace/4 - time.Second)
 		expect("used a moment ago, and the new one too", kv.OldValues{Used: 1})
 		s.Clock.Advance(time.Millisecond)
-		expect("used an eighth of the grace ago, and the new one later", kv.OldValues{Unused: 1})
+		expect("used more than a quarter of the grace ago, and the new one later", kv.OldValues{Unused: 1})
 		s.Clock.Set(kvtest.Start.Add(grace*3/4 - time.Millisecond))
 		use()
 		expect("used shortly before the last quarter", kv.OldValues{Used: 1})
@@ -127,19 +127,25 @@ func TestOldValues(t *testing.T) {
 		s.Clock.Set(kvtest.Start.Add(grace - time.Millisecond))
 		expect("in the last millisecond", kv.OldValues{Ending: 1})
 		useOf(next)
-		expect("in the last millisecond, but the new one is used", kv.OldValues{Unused: 1})
+		expect("in the last millisecond, but the new one is used", kv.OldValues{Ending: 1})
 		s.Clock.Advance(time.Millisecond)
 		expect("after the grace", kv.OldValues{})
 		s.Clock.Advance(-time.Millisecond)
-		expect("after the clock was set back", kv.OldValues{Unused: 1})
+		expect("after the clock was set back", kv.OldValues{Ending: 1})
 	})
 }
 
-// A value that is used daily is used, however long the grace.
+// A value that is used daily is used, also where another program has changed.
 func TestOldValues_daily(t *testing.T) {
+	for _, grace := range []time.Duration{100 * time.Hour, 7 * 24 * time.Hour, kv.MaxGrace} {
+		t.Run(grace.String(), func(t *testing.T) { testDailyUse(t, grace) })
+	}
+}
+
+func testDailyUse(t *testing.T, grace time.Duration) {
 	s := kvtest.New(t)
 	_, value := create(t, s, kv.Spec{Name: "x", Active: true})
-	_, next, err := s.Rotate("x", kv.MaxGrace)
+	_, next, err := s.Rotate("x", grace)
 	do(t, err)
 	census(t, s.Store)
 	s.Clock.Advance(time.Hour)

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"errors"
 	"maps"
 	"time"
 )
@@ -8,9 +9,9 @@ import (
 // OldValues are the values that a rotation replaced and whose grace has not ended.
 //
 // A use after the rotation alone tells little: the program may have got the new
-// value since. So one counts as used where the new value was not used later, or
-// where its own use is hardly an eighth of the grace old, or 25 hours, in which a
-// daily job has its turn.
+// value since. So one counts as used if it was used since the rotation, and either
+// the new value was not used later, or its own last use is no longer ago than a
+// quarter of the grace, and at most 25 hours, in which a daily job has its turn.
 type OldValues struct {
 	Unused int
 	Used   int
@@ -32,6 +33,9 @@ func (s *Store) OldValues() (o OldValues, known bool) {
 			found, err = s.countOldValues(s.now().UnixMilli())
 			return err
 		})
+		if err != nil && !errors.Is(err, ErrClosed) {
+			s.log.Error("the old values could not be counted", "err", err)
+		}
 		return found, err == nil
 	})
 }
@@ -73,11 +77,11 @@ func (s *Store) isInUse(f fingerprint, g grace, now int64, read func(shard int) 
 	if err != nil || old.UnixMilli() <= g.begins {
 		return false, err
 	}
-	if now-old.UnixMilli() <= min((g.ends-g.begins)/8, longestIdle.Milliseconds()) {
+	if now-old.UnixMilli() <= min((g.ends-g.begins)/4, longestIdle.Milliseconds()) {
 		return true, nil
 	}
 	next, err := s.index.lastUsed(g.next, read)
-	return next.Before(old), err
+	return !next.After(old), err
 }
 
 // remembering reads each shard once, since many values lie in one.

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// paced keeps what takes long to find for a minute at most, so that hardly more
-// than a hundredth of the time goes into finding it, however often it is asked for.
+// paced keeps what takes long to find, however often it is asked for: a hundred
+// times as long as finding it took, and at most a minute.
 type paced[T any] struct {
 	mu    sync.Mutex
 	found T

@@ -49,12 +49,18 @@ func TestNoteBackup(t *testing.T) {
 	}
 	at := kvtest.Start.Add(time.Hour)
 	do(t, s.NoteBackup(at))
+	s.Clock.Set(at)
 	do(t, s.NoteBackup(at.Add(-time.Minute))) // one that began before and took longer
 	for range 2 {
 		if got := s.LastBackup(); !got.Equal(at) {
 			t.Errorf("backed up at %v, want %v", got, at)
 		}
 		s.Reopen()
+	}
+	do(t, s.NoteBackup(at.AddDate(5, 0, 0))) // by a clock that was wrong
+	do(t, s.NoteBackup(at.Add(-time.Minute)))
+	if got := s.LastBackup(); !got.Equal(at.Add(-time.Minute)) {
+		t.Errorf("after the clock was put right, backed up at %v", got)
 	}
 }
 

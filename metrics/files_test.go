@@ -44,15 +44,33 @@ func read(t *testing.T, path string) string {
 	return string(content)
 }
 
-// Every metric that the alerts, their tests and the dashboard ask for exists, and
-// every family is asked for.
+// Every metric that the alerts, their tests and the dashboard ask for exists or is
+// recorded, and every family of tokend is asked for.
 func TestNames(t *testing.T) {
 	names, asked := exported(t), map[string]bool{}
+	var expressions []string
+	for _, group := range alertRules(t).Groups {
+		for _, rule := range group.Rules {
+			expressions = append(expressions, rule.Expr)
+			if rule.Record != "" {
+				names[rule.Record] = true
+			}
+		}
+	}
+	for _, p := range dashboard(t).Panels {
+		for _, target := range p.Targets {
+			expressions = append(expressions, target.Expr)
+		}
+	}
+	metric := regexp.MustCompile(`\b(instance:|tokend_|process_|go_)[a-z0-9_:]+\b`)
+	for _, expression := range expressions {
+		for _, name := range metric.FindAllString(expression, -1) {
+			asked[name] = true
+		}
+	}
 	for _, file := range []string{"alerts.yml", "alerts_test.yml", "dashboard.json"} {
-		content := regexp.MustCompile(`instance:[a-z0-9_:]+`).ReplaceAllString(read(t, file), "") // what is recorded
-		found := regexp.MustCompile(`\b(tokend_|process_|go_)[a-z_]+\b`).FindAllString(content, -1)
-		for _, name := range found {
-			if asked[name] = true; !names[name] {
+		for _, name := range metric.FindAllString(read(t, file), -1) {
+			if !names[name] {
 				t.Errorf("%s asks for %s, which does not exist", file, name)
 			}
 		}
@@ -209,19 +227,26 @@ type panel struct {
 	}
 }
 
+type board struct {
+	Editable   bool
+	Panels     []panel
+	Templating struct {
+		List []struct{ Name string }
+	}
+}
+
+func dashboard(t *testing.T) (d board) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(read(t, "dashboard.json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // The dashboard keeps the rules of grafana/dashboard-linter, and nothing of it lies
 // over anything else.
 func TestDashboard(t *testing.T) {
-	var dashboard struct {
-		Editable   bool
-		Panels     []panel
-		Templating struct {
-			List []struct{ Name string }
-		}
-	}
-	if err := json.Unmarshal([]byte(read(t, "dashboard.json")), &dashboard); err != nil {
-		t.Fatal(err)
-	}
+	dashboard := dashboard(t)
 	var variables []string
 	for _, variable := range dashboard.Templating.List {
 		variables = append(variables, variable.Name)

@@ -27,7 +27,7 @@ type Metrics struct {
 	requests *requests
 	counters *counters
 
-	// Connections counts the connections that are open.
+	// Connections counts the connections that are open, but for watchers.
 	Connections prometheus.Gauge
 	// ConnectionsLimit is how many there may be.
 	ConnectionsLimit prometheus.Gauge
@@ -55,7 +55,7 @@ func New(build Build) *Metrics {
 		registry:         prometheus.NewRegistry(),
 		requests:         newRequests(),
 		counters:         newCounters(),
-		Connections:      newGauge("tokend_connections", "Connections that are open now."),
+		Connections:      newGauge("tokend_connections", "Connections that are open now, but for those at metrics.listen."),
 		ConnectionsLimit: newGauge("tokend_connections_limit", "How many connections there may be (limits.max_connections, or less where the limit of open files is low)."),
 		RefusedConnections: newCounter("tokend_connections_refused_total",
 			"Connections that were refused because there were as many as there may be."),

@@ -91,7 +91,7 @@ var families = []family{
 	},
 	{
 		name: "tokend_old_values", labels: []string{"state"},
-		help: "Values before a rotation whose grace has not ended: used are those that were used since, and not before the new value or hardly an eighth of the grace (at most 25 hours) ago; ending are used ones in the last quarter of their grace; others are unused.",
+		help: "Values before a rotation whose grace has not ended: used are those that were used since, and either not before the new value, or no longer ago than a quarter of the grace (at most 25 hours); ending are used ones in the last quarter of their grace; others are unused.",
 		values: func(s *State, emit func(float64, ...string)) {
 			o := &s.OldValues
 			emit(known(o.Known, o.Unused), "unused")
