@@ -168,10 +168,11 @@ func (t *tokend) allocations(next requester) float64 {
 	}
 	target := aim(t.process, next)
 	defer target.close()
+	count() // what is only made once is made
 	scrape := -count()
 	scrape += count()
-	before, r := count(), target.hammer(5*slice)
-	return (count() - before - scrape) / (r.rate * (5 * slice).Seconds())
+	before, r := count(), target.hammer(10*slice)
+	return (count() - before - scrape) / (r.rate * (10 * slice).Seconds())
 }
 
 // startLoaded starts tokend with so many tokens, gives their values, and waits
