@@ -11,12 +11,14 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"tokend/api"
 	"tokend/kv"
+	"tokend/metrics"
 )
 
 // series are the values of all series as a scrape has them.
@@ -56,6 +58,24 @@ func expectIncrease(t *testing.T, family string, before, after map[string]float6
 	}
 }
 
+// expectCounted says what of a request is counted: how the verification ended and
+// what was wrong with who asks, or nothing of either.
+func (s *server) expectCounted(t *testing.T, access, result, kind string, ask func()) {
+	t.Helper()
+	before := s.series()
+	ask()
+	after := s.series()
+	results, failures := map[string]float64{}, map[string]float64{}
+	if result != "" {
+		results[`result="`+result+`"`] = 1
+	}
+	if kind != "" {
+		failures[`access="`+access+`",kind="`+kind+`"`] = 1
+	}
+	expectIncrease(t, "tokend_verifications_total", before, after, results)
+	expectIncrease(t, "tokend_authentication_failures_total", before, after, failures)
+}
+
 func TestVerificationsAreCounted(t *testing.T) {
 	s := newServer(t)
 	writer := s.create(`{"name":"writer"}`)
@@ -88,18 +108,9 @@ func TestVerificationsAreCounted(t *testing.T) {
 		{"another scheme", "Basic eDp5", "/_/token/verify", nil, "", "missing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := s.series()
-			s.askAs(c.authorization, "GET", c.target, "", c.headers...)
-			after := s.series()
-			results, failures := map[string]float64{}, map[string]float64{}
-			if c.result != "" {
-				results[`result="`+c.result+`"`] = 1
-			}
-			if c.kind != "" {
-				failures[`access="verification",kind="`+c.kind+`"`] = 1
-			}
-			expectIncrease(t, "tokend_verifications_total", before, after, results)
-			expectIncrease(t, "tokend_authentication_failures_total", before, after, failures)
+			s.expectCounted(t, "verification", c.result, c.kind, func() {
+				s.askAs(c.authorization, "GET", c.target, "", c.headers...)
+			})
 		})
 	}
 }
@@ -119,18 +130,9 @@ func TestIntrospectionsAreCounted(t *testing.T) {
 		{"no token", "Bearer " + adminToken, "", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := s.series()
-			s.askAs(c.authorization, "POST", "/_/token/introspect", c.body)
-			after := s.series()
-			results, failures := map[string]float64{}, map[string]float64{}
-			if c.result != "" {
-				results[`result="`+c.result+`"`] = 1
-			}
-			if c.kind != "" {
-				failures[`access="introspection",kind="`+c.kind+`"`] = 1
-			}
-			expectIncrease(t, "tokend_verifications_total", before, after, results)
-			expectIncrease(t, "tokend_authentication_failures_total", before, after, failures)
+			s.expectCounted(t, "introspection", c.result, c.kind, func() {
+				s.askAs(c.authorization, "POST", "/_/token/introspect", c.body)
+			})
 		})
 	}
 }
@@ -329,6 +331,31 @@ func TestServeMetrics_management(t *testing.T) {
 	expectIncrease(t, "tokend_management_calls_total", before, s.series(), nil)
 	if log.String() != "" {
 		t.Errorf("it is in the audit: %s", &log)
+	}
+}
+
+// Scrapes wait for each other, so that a crowd of them takes one core at most.
+func TestScrapesTakeTurns(t *testing.T) {
+	var now, most atomic.Int32
+	s := newServer(t, func(c *api.Config) {
+		c.Metrics.Watch(func() (state metrics.State) {
+			most.Store(max(most.Load(), now.Add(1)))
+			time.Sleep(5 * time.Millisecond)
+			now.Add(-1)
+			return state
+		})
+	})
+	var scrapes sync.WaitGroup
+	for range 8 {
+		scrapes.Go(func() {
+			if a := s.raw("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); !strings.Contains(a, "tokend_ready 0") {
+				t.Errorf("no scrape: %.100s", a)
+			}
+		})
+	}
+	scrapes.Wait()
+	if most.Load() != 1 {
+		t.Errorf("%d at once", most.Load())
 	}
 }
 

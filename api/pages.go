@@ -92,7 +92,11 @@ func (s *Server) openAPI(*request) (reply, error) {
 	return reply{kind: "application/yaml", text: openAPIDocument}, nil
 }
 
+// scrape is for one at a time: it takes a hundred times as long as a verification,
+// and a crowd of scrapers must not have more than one core.
 func (s *Server) scrape(r *request) (reply, error) {
+	s.scraping.Lock()
+	defer s.scraping.Unlock()
 	s.scraper(r.ctx)
 	return reply{written: true}, nil
 }

@@ -69,6 +69,7 @@ type Server struct {
 	router      *router.Router
 	http        *fasthttp.Server
 	connections connections
+	scraping    sync.Mutex
 	scraper     fasthttp.RequestHandler
 	broken      *metrics.Route
 	state       state
