@@ -1,49 +1,147 @@
 package kv
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
+	"hash"
+	"iter"
 	"time"
 )
 
-// NoteBackup remembers, on disk, when a copy of all tokens was taken, unless there
-// is a later one.
-func (s *Store) NoteBackup(at time.Time) error {
-	return s.operate(func() error {
-		s.backups.Lock()
-		defer s.backups.Unlock()
-		last := s.lastBackup.Load()
-		if at.UnixMilli() <= last && last <= s.now().UnixMilli() { // else the clock was ahead when it was noted
-			return nil
+// A backup is a sequence of CBOR items (RFC 8742): a head, an entry for each
+// record and each shard of last uses in the order of their keys, and an end. What
+// leads to the records is left out, since it follows from them.
+
+// backupMagic and backupVersion begin every backup.
+const (
+	backupMagic   = "tokend backup"
+	backupVersion = 1
+)
+
+type backupHead struct {
+	_       struct{} `cbor:",toarray"`
+	Magic   string
+	Version int
+	Schema  byte
+	Taken   int64  // Unix milliseconds
+	Tokens  int    // about how many follow, for who shows progress
+	Key     []byte // the data key, sealed by the master key
+}
+
+type backupEntry struct {
+	_          struct{} `cbor:",toarray"`
+	Key, Value []byte
+}
+
+// backupEnd is what everything before it is held against.
+type backupEnd struct {
+	_      struct{} `cbor:",toarray"`
+	Tokens int
+	SHA256 []byte // of all bytes before this item
+	MAC    []byte // of the two, under a key that comes from the data key
+}
+
+// The first bytes of an entry and of an end: arrays of two and of three.
+const (
+	entryBegins = 0x82
+	endBegins   = 0x83
+)
+
+// BackupInfo is what a backup says of itself.
+type BackupInfo struct {
+	Taken  time.Time
+	Tokens int
+}
+
+// Backup is the snapshot as a backup, in pieces, each of which is good until the
+// next. Values are sealed in it as they are in the store. Every record's seal is
+// checked, since a backup is of no use if it cannot be restored: the pieces end with
+// ErrCorrupt otherwise. Last uses are those on disk, up to 5 s old. It may be read
+// more than once.
+func (s *Snapshot) Backup(taken time.Time) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		b := &backup{sum: sha256.New(), yield: yield}
+		if err := b.write(s, taken); err != nil && !errors.Is(err, errEnough) {
+			yield(nil, err)
 		}
-		s.lastBackup.Store(at.UnixMilli())
-		nothing := func(view) ([]change, error) { return nil, nil }
-		value := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMilli()))
-		return s.writer.apply(nothing, write{[]byte(metaBackup), value})
-	})
-}
-
-// LastBackup is the latest that NoteBackup was told of, zero if there is none.
-func (s *Store) LastBackup() time.Time {
-	if at := s.lastBackup.Load(); at != 0 {
-		return fromMilli(at)
 	}
-	return time.Time{}
 }
 
-func (s *Store) recallBackup() error {
-	view := s.newView()
-	defer view.txn.Discard()
-	raw, err := view.get([]byte(metaBackup))
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return nil
-	case err != nil:
+// errEnough ends a backup that nobody reads on.
+var errEnough = errors.New("nobody reads on")
+
+// backup is one on its way out.
+type backup struct {
+	yield  func([]byte, error) bool
+	sum    hash.Hash
+	tokens int
+}
+
+func (b *backup) write(s *Snapshot, taken time.Time) error {
+	_, wrapped, err := s.readMeta()
+	if err != nil {
 		return err
-	case len(raw) != 8:
-		return fmt.Errorf("%w: when it was backed up is not readable", ErrCorrupt)
 	}
-	s.lastBackup.Store(int64(binary.BigEndian.Uint64(raw))) //nolint:gosec // as it was written
+	counted, _ := s.store.Census()
+	head := backupHead{
+		Magic: backupMagic, Version: backupVersion, Schema: schemaVersion,
+		Taken: taken.UnixMilli(), Tokens: counted.Total(), Key: wrapped,
+	}
+	if err := b.item(head); err != nil {
+		return err
+	}
+	for _, prefix := range []string{recordPrefix, usesPrefix} {
+		if err := b.entries(s, prefix); err != nil {
+			return err
+		}
+	}
+	end := backupEnd{Tokens: b.tokens, SHA256: b.sum.Sum(nil)}
+	end.MAC = s.vault.backupMAC(end)
+	return b.item(end)
+}
+
+func (b *backup) item(item any) error {
+	encoded, err := encoding.Marshal(item)
+	if err != nil {
+		return err
+	}
+	b.sum.Write(encoded)
+	if !b.yield(encoded, nil) {
+		return errEnough
+	}
 	return nil
+}
+
+func (b *backup) entries(s *Snapshot, prefix string) error {
+	it, err := s.begin(prefix)
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for ; it.Valid(); it.Next() {
+		key := it.Item().Key()
+		err := it.Item().Value(func(raw []byte) error {
+			if prefix == recordPrefix {
+				b.tokens++
+				if _, err := s.vault.open(nameOf(key), raw); err != nil {
+					return err
+				}
+			}
+			return b.item(backupEntry{Key: key, Value: raw})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// backupMAC authenticates a backup by its end.
+func (v *vault) backupMAC(end backupEnd) []byte {
+	mac := hmac.New(sha256.New, v.backupKey)
+	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(end.Tokens))) //nolint:gosec // a count is positive
+	mac.Write(end.SHA256)
+	return mac.Sum(nil)
 }

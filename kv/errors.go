@@ -85,6 +85,12 @@ var (
 	// changed by something else than this package.
 	ErrCorrupt = errors.New("the store is damaged")
 
+	// ErrBackup is returned where a backup is none, or is not as it was written.
+	ErrBackup = errors.New("this is no good backup")
+
+	// ErrNotEmpty is returned by Restore where there is a store already.
+	ErrNotEmpty = errors.New("there is a store already")
+
 	// ErrLocked is returned by Open when another process holds the store.
 	ErrLocked = errors.New("the store is in use by another process")
 

@@ -48,6 +48,37 @@ func TestOpen_masterKeys(t *testing.T) {
 	t.Run("a refusal changes nothing", func(t *testing.T) { opens(t, kv.NewMasterKey(), current) })
 }
 
+// A new master key takes over while the store serves, and survives whatever follows.
+func TestStore_Rekey(t *testing.T) {
+	store := kvtest.New(t)
+	_, value, err := store.Create(kv.Spec{Name: "x", Active: true})
+	do(t, err)
+	old, current := store.Options.MasterKeys[0], kv.NewMasterKey()
+	rekey := func(wantChange bool, want error, keys ...kv.MasterKey) {
+		t.Helper()
+		if changed, err := store.Rekey(keys); changed != wantChange || !errors.Is(err, want) {
+			t.Errorf("%v, %v", changed, err)
+		}
+	}
+	rekey(false, nil, old)
+	rekey(false, kv.ErrWrongKey, current)
+	rekey(true, nil, current, old)
+	rekey(false, nil, current, old)
+	rekey(false, nil, current)
+	rekey(false, kv.ErrWrongKey, old)
+	do(t, second(store.Verify([]byte(value.Reveal()))))
+	do(t, second(store.CreateAll(specs("y", 3))))
+	store.Options.MasterKeys = []kv.MasterKey{current}
+	store.Reopen()
+	do(t, second(store.Verify([]byte(value.Reveal()))))
+	do(t, store.Close())
+	rekey(false, kv.ErrClosed, current)
+	store.Options.MasterKeys = []kv.MasterKey{old}
+	if _, err := kv.Open(store.Options); !errors.Is(err, kv.ErrWrongKey) {
+		t.Errorf("the old key: %v", err)
+	}
+}
+
 func TestOpen_refuses(t *testing.T) {
 	good := kv.Options{MasterKeys: []kv.MasterKey{kv.NewMasterKey()}}
 	t.Run("no key", func(t *testing.T) {

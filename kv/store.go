@@ -24,6 +24,7 @@ type Store struct {
 	filled chan struct{} // closed when fill has ended
 	misses atomic.Uint64 // of the index
 
+	rekeying   sync.Mutex
 	backups    sync.Mutex   // while one is noted
 	lastBackup atomic.Int64 // Unix milliseconds; 0: never
 	oldValues  paced[OldValues]

@@ -16,7 +16,9 @@ const schemaVersion = 1
 // unlock finds the master key that opens the store and makes the vault of its
 // data key. A store without anything in it gets a data key of its own.
 func unlock(db *badger.DB, keys []MasterKey, log *slog.Logger) (*vault, error) {
-	schema, wrapped, err := readMeta(db)
+	txn := db.NewTransaction(false)
+	defer txn.Discard()
+	schema, wrapped, err := view{txn: txn}.readMeta()
 	if errors.Is(err, ErrNotFound) {
 		return initialize(db, keys[0])
 	}
@@ -29,20 +31,27 @@ func unlock(db *badger.DB, keys []MasterKey, log *slog.Logger) (*vault, error) {
 	if !isWrapped(wrapped) {
 		return nil, fmt.Errorf("%w: its data key is not readable", ErrCorrupt)
 	}
-	for i, key := range keys {
-		dataKey, ok := key.unwrap(wrapped)
-		if !ok {
-			continue
-		}
-		if i > 0 {
-			if err := writeMeta(db, keys[0], dataKey); err != nil {
-				return nil, fmt.Errorf("take up the first master key: %w", err)
-			}
-			log.Info("the store was rewrapped under the first master key", "opened_with_line", i+1)
-		}
-		return newVault(dataKey), nil
+	dataKey, by, err := unwrap(wrapped, keys)
+	if err != nil {
+		return nil, err
 	}
-	return nil, ErrWrongKey
+	if by > 0 {
+		if err := writeMeta(db, schema, keys[0], dataKey); err != nil {
+			return nil, fmt.Errorf("take up the first master key: %w", err)
+		}
+		log.Info("the store was rewrapped under the first master key", "opened_with_line", by+1)
+	}
+	return newVault(dataKey), nil
+}
+
+// unwrap opens a data key with the first of some master keys that does.
+func unwrap(wrapped []byte, keys []MasterKey) (dataKey []byte, by int, err error) {
+	for i, key := range keys {
+		if dataKey, ok := key.unwrap(wrapped); ok {
+			return dataKey, i, nil
+		}
+	}
+	return nil, 0, ErrWrongKey
 }
 
 func initialize(db *badger.DB, key MasterKey) (*vault, error) {
@@ -55,7 +64,7 @@ func initialize(db *badger.DB, key MasterKey) (*vault, error) {
 	}
 	dataKey := make([]byte, keySize)
 	rand.Read(dataKey)
-	if err := writeMeta(db, key, dataKey); err != nil {
+	if err := writeMeta(db, schemaVersion, key, dataKey); err != nil {
 		return nil, fmt.Errorf("initialize the store: %w", err)
 	}
 	return newVault(dataKey), nil
@@ -63,11 +72,9 @@ func initialize(db *badger.DB, key MasterKey) (*vault, error) {
 
 // readMeta reads what comes before any key. ErrNotFound is a store that has
 // neither part.
-func readMeta(db *badger.DB) (schema byte, wrapped []byte, err error) {
-	txn := db.NewTransaction(false)
-	defer txn.Discard()
-	raw, schemaErr := view{txn: txn}.get([]byte(metaSchema))
-	wrapped, keyErr := view{txn: txn}.get([]byte(metaDataKey))
+func (v view) readMeta() (schema byte, wrapped []byte, err error) {
+	raw, schemaErr := v.get([]byte(metaSchema))
+	wrapped, keyErr := v.get([]byte(metaDataKey))
 	switch {
 	case errors.Is(schemaErr, ErrNotFound) && errors.Is(keyErr, ErrNotFound):
 		return 0, nil, ErrNotFound
@@ -79,11 +86,11 @@ func readMeta(db *badger.DB) (schema byte, wrapped []byte, err error) {
 	return raw[0], wrapped, nil
 }
 
-// writeMeta stores the data key under a master key, in one commit.
-func writeMeta(db *badger.DB, key MasterKey, dataKey []byte) error {
+// writeMeta stores the schema, and the data key under a master key, in one commit.
+func writeMeta(db *badger.DB, schema byte, key MasterKey, dataKey []byte) error {
 	return db.Update(func(txn *badger.Txn) error {
 		return errors.Join(
-			txn.Set([]byte(metaSchema), []byte{schemaVersion}),
+			txn.Set([]byte(metaSchema), []byte{schema}),
 			txn.Set([]byte(metaDataKey), key.wrap(dataKey)))
 	})
 }

@@ -86,10 +86,11 @@ type lookupHash [sha256.Size]byte
 func (h lookupHash) equal(other lookupHash) bool { return hmac.Equal(h[:], other[:]) }
 
 // vault turns records into what may lie on a disk and back. Its keys come from
-// the data key: one for lookup hashes, one for seals.
+// the data key: one for lookup hashes, one for seals, one for backups.
 type vault struct {
-	hashers sync.Pool // of *hasher
-	aead    cipher.AEAD
+	hashers   sync.Pool // of *hasher
+	aead      cipher.AEAD
+	backupKey []byte // for the MAC of backups
 }
 
 // hasher is an HMAC with its key, and room for its result.
@@ -103,6 +104,8 @@ func newVault(dataKey []byte) *vault {
 	return &vault{
 		hashers: sync.Pool{New: func() any { return &hasher{mac: hmac.New(sha256.New, lookupKey)} }},
 		aead:    newAEAD(must(hkdf.Key(sha256.New, dataKey, nil, "tokend seal 1", keySize))),
+
+		backupKey: must(hkdf.Key(sha256.New, dataKey, nil, "tokend backup 1", keySize)),
 	}
 }
 
