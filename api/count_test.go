@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -403,105 +402,4 @@ func TestMetricsToken(t *testing.T) {
 		`access="metrics",kind="invalid"`:   2,
 	})
 	expectIncrease(t, "tokend_verifications_total", before, after, nil)
-}
-
-// An export of all values that was read to its end is a backup.
-func TestExportIsBackup(t *testing.T) {
-	s := newServer(t)
-	for batch := range 10 { // more than the buffers of a connection hold
-		tokens := make([]kv.New, 500)
-		for i := range tokens {
-			tokens[i].Name = fmt.Sprintf("%d-%d", batch, i)
-		}
-		_, err := s.store.CreateAll(tokens)
-		do(t, err)
-	}
-	s.ask("GET", "/_/token/export", "")
-	s.ask("HEAD", "/_/token/export?values=true", "")
-	s.abandon("/_/token/export?values=true")
-	if at := s.store.LastBackup(); !at.IsZero() {
-		t.Errorf("it was backed up at %v", at)
-	}
-	s.ask("GET", "/_/token/export?values=true", "")
-	for range 1000 {
-		if !s.store.LastBackup().IsZero() {
-			break
-		}
-		time.Sleep(time.Millisecond) // the client has the last chunk before the server has closed the stream
-	}
-	if at := s.store.LastBackup(); !at.Equal(s.store.Clock.Now()) {
-		t.Errorf("it was backed up at %v", at)
-	}
-}
-
-// What of an export could not be sent is no backup, be it the last bytes.
-func TestExportIsBackup_cut(t *testing.T) {
-	left := &atomic.Int64{}
-	left.Store(1 << 40)
-	s := newServer(t, func(l net.Listener) net.Listener { return cutting{l, left} })
-	for i := range 30 {
-		s.create(fmt.Sprintf(`{"name":"%d"}`, i))
-	}
-	const request = "GET /_/token/export?values=true HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer " + adminToken + "\r\n\r\n"
-	left.Store(4000) // the headers and the first piece are longer
-	if a := s.raw(request); len(a) > 4000 || !strings.HasPrefix(a, "HTTP/1.1 200 ") {
-		t.Errorf("%d bytes: %.100s", len(a), a)
-	}
-	time.Sleep(20 * time.Millisecond)
-	if at := s.store.LastBackup(); !at.IsZero() {
-		t.Errorf("cut off, it was backed up at %v", at)
-	}
-	left.Store(1 << 40)
-	size := int64(len(s.raw(request)))
-	for s.store.LastBackup().IsZero() {
-		time.Sleep(time.Millisecond)
-	}
-	at := s.store.LastBackup()
-	s.store.Clock.Advance(time.Minute)
-	left.Store(size - 100) // within the last piece
-	if a := s.raw(request); int64(len(a)) >= size {
-		t.Errorf("%d bytes of %d", len(a), size)
-	}
-	time.Sleep(20 * time.Millisecond)
-	if got := s.store.LastBackup(); !got.Equal(at) {
-		t.Errorf("cut off at the end, it was backed up at %v", got)
-	}
-}
-
-// cutting is a listener whose connections write so many bytes and then fail.
-type cutting struct {
-	net.Listener
-	left *atomic.Int64
-}
-
-func (l cutting) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	return cut{c, l.left}, err
-}
-
-type cut struct {
-	net.Conn
-	left *atomic.Int64
-}
-
-func (c cut) Write(p []byte) (int, error) {
-	left := c.left.Add(-int64(len(p)))
-	if left >= 0 {
-		return c.Conn.Write(p)
-	}
-	n, _ := c.Conn.Write(p[:max(0, int64(len(p))+left)])
-	return n, errors.New("cut off")
-}
-
-// abandon reads the beginning of an answer only.
-func (s *server) abandon(target string) {
-	s.t.Helper()
-	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+s.address+target, nil)
-	do(s.t, err)
-	r.Header.Set("Authorization", "Bearer "+adminToken)
-	response, err := s.client.Do(r)
-	do(s.t, err)
-	_, err = io.ReadFull(response.Body, make([]byte, 100))
-	do(s.t, err)
-	do(s.t, response.Body.Close())
 }

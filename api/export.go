@@ -31,18 +31,7 @@ func (s *Server) export(r *request) (reply, error) {
 			}
 		}
 	}
-	form := form{kind: linesType, behind: "\n", end: func() string { return "" }}
-	if withValues {
-		form.sent = func() { s.noteBackup(now) }
-	}
-	return reply{stream: s.newStream(r, snapshot, views, form)}, nil
-}
-
-// noteBackup remembers that somebody has a copy of all tokens as they were.
-func (s *Server) noteBackup(at time.Time) {
-	if err := s.Store.NoteBackup(at); err != nil {
-		s.Log.Warn("that all tokens were exported could not be noted", "err", err)
-	}
+	return reply{stream: s.newStream(r, snapshot, views, form{kind: linesType, behind: "\n"})}, nil
 }
 
 func exportView(t kv.Created, withValues bool, now time.Time) any {

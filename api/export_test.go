@@ -70,7 +70,7 @@ func FieldOf(err error) (status int, field string) {
 
 // Codes are the codes of all problems.
 func Codes() []string {
-	codes := []string{"overloaded"} // also of tooManyConnections
+	codes := []string{"overloaded", "master_key_unusable"} // the first also of tooManyConnections
 	for _, p := range []*problem{
 		errNotFound, errUnauthorized, errMalformed, errIssuedToken, errNoToken, errTwoTokens, errReadOnlyToken, errNoCaller, errBasic, errInternalForProxy, errAuditUnavailable, errNotLocalAdmin, errReadOnlyAdmin, errMisdirected,
 		bodyTooLarge(0), errHeaderTooLarge, errTimeout, errVersion, errBroken, errInternal, methodNotAllowed(""),

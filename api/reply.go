@@ -24,9 +24,10 @@ type reply struct {
 }
 
 const (
-	jsonType    = "application/json"
-	linesType   = "application/x-ndjson"
-	problemType = "application/problem+json"
+	jsonType     = "application/json"
+	linesType    = "application/x-ndjson"
+	sequenceType = "application/cbor-seq"
+	problemType  = "application/problem+json"
 )
 
 func (r *request) succeed(reply reply) {

@@ -50,6 +50,8 @@ var routes = []route{
 	{method: "POST", path: "/_/token/bulk", operation: "bulk", access: writeAdmin, limit: 2 << 20, handle: (*Server).bulk},
 	{method: "GET", path: "/_/token/export", operation: "export", access: writeAdmin, params: []string{"values"}, handle: (*Server).export},
 	{method: "POST", path: "/_/token/import", operation: "import", access: writeAdmin, limit: 8 << 20, handle: (*Server).importTokens},
+	{method: "GET", path: "/_/backup", operation: "backup", access: writeAdmin, handle: (*Server).backup},
+	{method: "POST", path: "/_/rekey", operation: "rekey", access: writeAdmin, handle: (*Server).rekey},
 
 	{method: "GET", path: "/_/token/verify", access: holder, params: []string{"need"}, handle: (*Server).verify},
 	{method: "POST", path: "/_/token/verify", access: holder, params: []string{"need"}, handle: (*Server).verify},

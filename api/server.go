@@ -37,6 +37,10 @@ type Config struct {
 	Log     *slog.Logger
 	Now     func() time.Time
 
+	// Rekey reads the master keys again and seals the store with the first of them,
+	// if it is not. It fails with a MasterKeyError or an error of the store.
+	Rekey func() (changed bool, err error)
+
 	// MetricsApart leaves /metrics to ServeMetrics.
 	MetricsApart bool
 }

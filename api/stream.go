@@ -31,11 +31,13 @@ type stream struct {
 
 // form is what stands around the views of a stream.
 type form struct {
-	kind    string // the content type
+	kind      string // the content type
+	isEncoded bool   // the views are the bytes to be sent
+
 	open    string
 	between string
 	behind  string        // each
-	end     func() string // asked when all were shown
+	end     func() string // asked when all were shown; nil: nothing
 	sent    func()        // called when all was sent; nil: nobody wants to know
 }
 
@@ -117,11 +119,13 @@ func (l *stream) fill() error {
 			return err
 		}
 		if !more {
-			l.buffer = append(l.buffer, l.form.end()...)
+			if l.form.end != nil {
+				l.buffer = append(l.buffer, l.form.end()...)
+			}
 			l.ended = true
 			return nil
 		}
-		encoded, err := json.Marshal(view)
+		encoded, err := l.form.encode(view)
 		if err != nil {
 			return err
 		}
@@ -130,4 +134,11 @@ func (l *stream) fill() error {
 		between = l.form.between
 	}
 	return nil
+}
+
+func (f *form) encode(view any) ([]byte, error) {
+	if f.isEncoded {
+		return view.([]byte), nil
+	}
+	return json.Marshal(view)
 }
