@@ -115,8 +115,9 @@ func (p *problem) Error() string {
 
 // Content types of answers.
 const (
-	jsonType  = "application/json"
-	linesType = "application/x-ndjson"
+	jsonType     = "application/json"
+	linesType    = "application/x-ndjson"
+	sequenceType = "application/cbor-seq"
 )
 
 // send sends a request as the administrator. The body of the answer, which is a

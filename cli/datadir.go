@@ -132,17 +132,10 @@ func (d *dataDir) lockExisting() error {
 	return err
 }
 
-func (d *dataDir) readMasterKeys(path string) error {
-	content, err := config.ReadSecret(path)
-	if err != nil {
-		return fmt.Errorf("master key: %w", err)
-	}
-	d.masterKeys, err = kv.ParseMasterKeys(content)
-	if err != nil {
-		return fmt.Errorf("master key: %s: %w", path, err)
-	}
+func (d *dataDir) readMasterKeys(path string) (err error) {
+	d.masterKeys, err = readMasterKeys(path)
 	d.masterKeyFile = path
-	return nil
+	return err
 }
 
 func (d *dataDir) readAdminToken(path string) error {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/schollz/progressbar/v3"
@@ -25,10 +24,9 @@ const (
 type importer struct {
 	account
 
+	*meter
+
 	client *client
-	bar    *progressbar.ProgressBar
-	talk   io.Writer
-	said   time.Time // when progress was, without a bar
 
 	refused int  // lines
 	listed  bool // in the account too
@@ -75,22 +73,8 @@ func (b *batch) makesSense() bool {
 }
 
 func newImporter(cmd *cobra.Command, c *client, size int64, listed bool) *importer {
-	im := &importer{client: c, talk: cmd.ErrOrStderr(), said: time.Now(), listed: listed}
-	if isTerminal(im.talk) {
-		im.bar = progressbar.NewOptions64(size,
-			progressbar.OptionSetWriter(im.talk), progressbar.OptionSetDescription("importing"),
-			progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())
-	}
-	return im
-}
-
-// Write moves the bar by what was read of the file.
-func (im *importer) Write(p []byte) (int, error) {
-	if im.bar != nil {
-		_ = im.bar.Add(len(p))
-	}
-	return len(p), nil
+	meter := newMeter(cmd.ErrOrStderr(), "importing", "imported", size, progressbar.OptionShowBytes(true))
+	return &importer{meter: meter, client: c, listed: listed}
 }
 
 // piece is lines on their way, with their numbers in the file.
@@ -107,9 +91,7 @@ func (p *piece) add(line []byte, number int) {
 
 // run sends all lines.
 func (im *importer) run(ctx context.Context, in *bufio.Reader) error {
-	if im.bar != nil {
-		defer func() { _ = im.bar.Clear() }()
-	}
+	defer im.clear()
 	next := &piece{}
 	for number := 1; ; number++ {
 		line, err := im.readLine(in, number)
@@ -169,7 +151,7 @@ func (im *importer) send(ctx context.Context, p *piece) error {
 			return im.client.senseless()
 		}
 		p = again
-		im.sayProgress()
+		im.sayNowAndThen(im.Created)
 	}
 	return nil
 }
@@ -201,9 +183,7 @@ func (im *importer) refuse(r refusal) {
 	if im.listed {
 		im.Refused = append(im.Refused, r)
 	}
-	if im.bar != nil {
-		_ = im.bar.Clear()
-	}
+	im.clear()
 	name := ""
 	if r.Name != "" {
 		name = fmt.Sprintf(" (%q)", r.Name)
@@ -236,13 +216,4 @@ func (im *importer) post(ctx context.Context, p *piece) (batches []batch, err er
 		return nil, im.client.senseless()
 	}
 	return batches, nil
-}
-
-// sayProgress tells now and then how far it is, where there is no bar.
-func (im *importer) sayProgress() {
-	const interval = 5 * time.Second
-	if im.bar == nil && time.Since(im.said) > interval {
-		im.said = time.Now()
-		say(im.talk, "imported %s so far\n", tokens(im.Created))
-	}
 }

@@ -171,6 +171,7 @@ func serve(ctx context.Context, load func() (config.Config, error), stderr io.Wr
 		Build:        build(),
 		Log:          s.log,
 		Now:          time.Now,
+		Rekey:        func() (bool, error) { return s.rekey(store) },
 		MetricsApart: s.listeners.metrics != nil,
 	}, prepared.settings)
 	s.takeUp(prepared)

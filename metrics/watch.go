@@ -144,7 +144,7 @@ var families = []family{
 	},
 	one("tokend_store_disk_reserve_bytes", "Room on that disk that is left alone: with less, no changes are taken (store.min_free_bytes).",
 		func(s *State) float64 { return float64(s.Store.Reserve) }),
-	one("tokend_last_backup_timestamp_seconds", "When the last copy of all tokens with their values was taken; 0: never.",
+	one("tokend_last_backup_timestamp_seconds", "When the last backup was taken; 0: never.",
 		func(s *State) float64 { return timestamp(s.Store.LastBackup) }),
 	{
 		name: "tokend_tls_certificate_expiry_timestamp_seconds",

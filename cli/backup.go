@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"tokend/kv"
+)
+
+func newBackup() *cobra.Command {
+	var (
+		server clientFlags
+		keep   int
+	)
+	cmd := &cobra.Command{
+		Use:   "backup FILE|FOLDER",
+		Short: "Write a backup of a running server's store",
+		Long: `Write the whole store of a running server, as it is at one moment, to a file: into a
+folder under the time as its name, or with - to standard output. It is counted and
+compared with its checksum before it takes its place.
+
+Values are sealed in it, so that it is of no use without the master key: keep a copy
+of that apart from it. tokend restore makes a store of it.
+
+With --keep the oldest backups in the folder are deleted once the new one is there.`,
+		Example: "  tokend backup tokend.backup\n  tokend backup --keep 14 /var/backups/tokend",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, folder := args[0], ""
+			if info, err := os.Stat(path); err == nil && info.IsDir() {
+				folder = path
+				path = filepath.Join(folder, time.Now().UTC().Format(backupName))
+			}
+			switch {
+			case cmd.Flags().Changed("keep") && (folder == "" || keep < 1):
+				return &usageError{errors.New("--keep says how many backups stay, at least 1, in a folder that exists")}
+			case path == "-" && isTerminal(cmd.OutOrStdout()):
+				return &usageError{errors.New("a backup is not for a terminal; give a file")}
+			}
+			c, err := server.connect()
+			if err != nil {
+				return err
+			}
+			if err := backupTo(cmd, c, path); err != nil || keep == 0 {
+				return err
+			}
+			return deleteOldest(cmd, folder, keep)
+		},
+	}
+	server.register(cmd.Flags())
+	cmd.Flags().IntVar(&keep, "keep", 0, "how many backups stay in the folder, the newest `number` (default all)")
+	return cmd
+}
+
+// backupName is the name of a backup in a folder, of its time in UTC. Names sort
+// by it.
+const backupName = "tokend-20060102T150405Z.backup"
+
+var isBackupName = regexp.MustCompile(`^tokend-\d{8}T\d{6}Z\.backup$`)
+
+// backupTo writes a file whole or not at all.
+func backupTo(cmd *cobra.Command, c *client, path string) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), interrupts...)
+	defer stop()
+	meter := newMeter(cmd.ErrOrStderr(), "backing up", "backed up", -1)
+	defer meter.clear()
+	if path == "-" {
+		_, err := c.backup(ctx, cmd.OutOrStdout(), meter)
+		return err
+	}
+	path, err := replaceable(path)
+	if err != nil {
+		return err
+	}
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Cleanup() }()
+	info, err := c.backup(ctx, file, meter)
+	if err != nil {
+		return err
+	}
+	if err := file.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	if err := kv.SyncFolder(filepath.Dir(path)); err != nil {
+		return err
+	}
+	meter.clear()
+	say(cmd.ErrOrStderr(), "backed up %s to %s\n", tokens(info.Tokens), path)
+	return nil
+}
+
+// backup copies a backup and checks it on the way.
+func (c *client) backup(ctx context.Context, to io.Writer, meter *meter) (kv.BackupInfo, error) {
+	response, err := c.send(ctx, sequenceType, http.MethodGet, "/_/backup", nil, nil)
+	if err != nil {
+		return kv.BackupInfo{}, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	info, err := kv.CheckBackup(io.TeeReader(&answerReader{c, response.Body}, to), meter.tokens)
+	switch {
+	case ctx.Err() != nil:
+		return info, errInterrupted
+	case errors.Is(err, kv.ErrBackup):
+		return info, &hintedError{fmt.Errorf("what the server sent is not a whole backup: %w", err), "its log may say why: a record that is damaged, a disk that fails"}
+	}
+	return info, err
+}
+
+// deleteOldest leaves so many backups in a folder.
+func deleteOldest(cmd *cobra.Command, folder string, keep int) error {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return err
+	}
+	var backups []string
+	for _, entry := range entries {
+		if entry.Type().IsRegular() && isBackupName.MatchString(entry.Name()) {
+			backups = append(backups, entry.Name())
+		}
+	}
+	slices.Sort(backups)
+	for _, old := range backups[:max(0, len(backups)-keep)] {
+		if err := os.Remove(filepath.Join(folder, old)); err != nil {
+			return err
+		}
+		say(cmd.ErrOrStderr(), "deleted %s\n", filepath.Join(folder, old))
+	}
+	return nil
+}

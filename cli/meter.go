@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"io"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+)
+
+// meter tells a person how far something is: by a bar on a terminal, elsewhere by a
+// line now and then.
+type meter struct {
+	talk io.Writer
+	bar  *progressbar.ProgressBar // nil: no terminal
+	done string                   // what was done to the tokens
+	said time.Time
+}
+
+func newMeter(talk io.Writer, doing, done string, size int64, options ...progressbar.Option) *meter {
+	m := &meter{talk: talk, done: done, said: time.Now()}
+	if isTerminal(talk) {
+		m.bar = progressbar.NewOptions64(size, append(options,
+			progressbar.OptionSetWriter(talk), progressbar.OptionSetDescription(doing),
+			progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())...)
+	}
+	return m
+}
+
+// Write moves the bar by what was read of a file.
+func (m *meter) Write(p []byte) (int, error) {
+	if m.bar != nil {
+		_ = m.bar.Add(len(p))
+	}
+	return len(p), nil
+}
+
+// tokens says how many are done, and about how many there will be.
+func (m *meter) tokens(done, about int) {
+	if m.bar != nil {
+		m.bar.ChangeMax(max(done, about))
+		_ = m.bar.Set(done)
+	}
+	m.sayNowAndThen(done)
+}
+
+// sayNowAndThen is for where there is no bar.
+func (m *meter) sayNowAndThen(done int) {
+	const interval = 5 * time.Second
+	if m.bar == nil && time.Since(m.said) > interval {
+		m.said = time.Now()
+		say(m.talk, "%s %s so far\n", m.done, tokens(done))
+	}
+}
+
+// clear takes the bar away.
+func (m *meter) clear() {
+	if m.bar != nil {
+		_ = m.bar.Clear()
+	}
+}

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"tokend/kv"
+)
+
+func newRestore() *cobra.Command {
+	var at storeFlags
+	cmd := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Make a store of a backup",
+		Long: `Make a store of a backup, or with - of one on standard input, in a data folder that
+has none and that no server holds. The master key that the store was sealed with when
+the backup was taken is needed: in the data folder as master.key, or with
+--master-key-file. Nothing is left behind of a backup that is cut off, was changed or
+belongs to another key.
+
+What was revoked after the backup was taken is good again.`,
+		Example: "  tokend restore --data-dir /var/lib/tokend tokend.backup",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in, size, closeFile, err := openInput(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			defer closeFile()
+			prepareProcess()
+			data, err := at.open()
+			if err != nil {
+				return err
+			}
+			defer data.close()
+			return restoreFrom(cmd, in, size, data)
+		},
+	}
+	at.register(cmd)
+	return cmd
+}
+
+func restoreFrom(cmd *cobra.Command, in io.Reader, size int64, data *dataDir) error {
+	meter := newMeter(cmd.ErrOrStderr(), "restoring", "restored", size, progressbar.OptionShowBytes(true))
+	defer meter.clear()
+	info, err := kv.Restore(io.TeeReader(in, meter), kv.Options{Dir: data.storePath(), MasterKeys: data.masterKeys},
+		func(done, _ int) { meter.sayNowAndThen(done) })
+	switch {
+	case errors.Is(err, kv.ErrNotEmpty):
+		return &hintedError{err, "a backup is never put over a store: move that away first, or choose another folder"}
+	case errors.Is(err, kv.ErrWrongKey):
+		return &hintedError{fmt.Errorf("%w: %s", err, data.masterKeyFile), "the key of the time when the backup was taken is needed, as a line of that file"}
+	case err != nil:
+		return err
+	}
+	meter.clear()
+	talk := cmd.ErrOrStderr()
+	say(talk, "restored %s to %s, as they were %s (%s)\n", tokens(info.Tokens), data.storePath(), relative(info.Taken.UnixMilli(), time.Now()), exactly(info.Taken.UnixMilli()))
+	say(talk, "warning: what was deleted, turned off, rotated or expired earlier by a change since then is good again as it was;\n"+
+		"tokend token list shows all of them, and tokend token bulk deactivate turns many off\n")
+	if own := filepath.Join(data.path, "master.key"); data.masterKeyFile != own {
+		say(talk, "hint: the server needs the key too: --master-key-file %s, or as %s\n", shellQuote(data.masterKeyFile), shellQuote(own))
+	}
+	if token := filepath.Join(data.path, "admin.token"); isMissing(token) {
+		say(talk, "hint: there is no admin token in the folder; unless the configuration names another:\n"+
+			"  (umask 077; tokend keygen admin | head -1 > %s)\n", shellQuote(token))
+	}
+	return nil
+}
+
+func isMissing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist)
+}
