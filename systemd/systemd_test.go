@@ -69,7 +69,7 @@ func TestInstallation(t *testing.T) {
 		m.expect("journalctl -u tokend -o cat", `who=local:root from="uid=0,pid=`)
 	})
 	step("the sandbox is tight and the units are clean", func(t *testing.T) {
-		if output := m.run("systemd-analyze verify tokend.service tokend.socket 2>&1"); output != "" {
+		if output := m.run("systemd-analyze verify tokend.service tokend.socket tokend-backup.service tokend-backup.timer 2>&1"); output != "" {
 			t.Errorf("systemd-analyze verify: %s", output)
 		}
 		verdict := m.run("systemd-analyze security --no-pager tokend.service | tail -1")
@@ -149,6 +149,17 @@ func TestInstallation(t *testing.T) {
 		m.expect("tokend token verify < /root/backup.token", "backup: read and write")
 		m.refuse("cmp /root/old.key /var/lib/tokend/master.key", "differ")
 		m.expect("wc -l < /var/lib/tokend/master.key", "1\n")
+	})
+	step("the daily backup, and the README's way to restore it", func(*testing.T) {
+		m.expect("systemctl list-timers --no-pager tokend-backup.timer", "tokend-backup.service")
+		m.run("tokend token create restored > /root/restored.token && systemctl start tokend-backup.service")
+		m.expect("journalctl -u tokend-backup -o cat", "backed up 2 tokens to /var/backups/tokend/tokend-")
+		m.expect("stat -c '%a %U' /var/backups/tokend/*", "600 root\n")
+		m.run("tokend token delete restored")
+		m.follow("… restore a backup?")
+		m.awaitOutput("tokend token verify < /root/restored.token", "restored: read and write")
+		m.expect("find /var/lib/tokend ! -user tokend | wc -l", "0\n")
+		m.run("tokend token delete restored && rm -r /var/lib/tokend/store.old")
 	})
 	step("the README's way to keep both as encrypted credentials", func(*testing.T) {
 		m.run("cp -p /var/lib/tokend/master.key /root/master.key")
