@@ -158,17 +158,27 @@ func checkManifest(dir string) error {
 		return nil
 	})
 	if err == nil && files && !manifest {
-		err = fmt.Errorf("%s: %w: its MANIFEST is missing", dir, ErrCorrupt)
+		err = fmt.Errorf("%w: its MANIFEST is missing", ErrCorrupt)
 	}
 	return err
 }
 
+// isStoreFile reports whether a file is one of those that hold records.
 func isStoreFile(path string) bool {
 	switch filepath.Ext(path) {
 	case ".sst", ".mem", ".vlog":
 		return true
 	}
 	return false
+}
+
+// isBadgers reports whether a file is Badger's, and no lock.
+func isBadgers(path string) bool {
+	switch filepath.Base(path) {
+	case "MANIFEST", "KEYREGISTRY", "DISCARD":
+		return true
+	}
+	return isStoreFile(path)
 }
 
 // removeStillborn removes the logs that a process made and was killed before it
@@ -184,22 +194,32 @@ func removeStillborn(dir string) error {
 	})
 }
 
-// probe makes sure that no other process holds the store, in our words: Badger
-// locks the folder itself, but its error has no type. While it has the lock it
-// clears the folder for Badger. Then it lets go, so that of two that start at
-// once one may still get Badger's own error.
-func probe(dir string) error {
+// lockFolder makes sure that no other process holds the store, in our words: Badger
+// locks the folder itself, but its error has no type. Whoever lets go before Badger has
+// the lock may still get Badger's own error, where two start at once.
+func lockFolder(dir string) (release func(), err error) {
 	folder, err := os.Open(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { _ = folder.Close() }()
+	release = func() { _ = folder.Close() }
 	err = syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return fmt.Errorf("%s: %w", dir, ErrLocked)
+		err = ErrLocked
 	}
+	if err != nil {
+		release()
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return release, nil
+}
+
+// clearFolder makes a folder ready for Badger, unless another process holds it.
+func clearFolder(dir string) error {
+	release, err := lockFolder(dir)
 	if err != nil {
 		return err
 	}
+	defer release()
 	return removeStillborn(dir)
 }

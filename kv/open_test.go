@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -187,77 +186,6 @@ func TestSeal(t *testing.T) {
 	}
 }
 
-func TestSnapshot_CheckIntegrity(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		damage func(t *testing.T, db *badger.Txn)
-	}{
-		{"a record without its index entry", func(t *testing.T, txn *badger.Txn) {
-			for _, key := range keys(txn, "h/") {
-				do(t, txn.Delete(key))
-			}
-		}},
-		{"an index entry without its record", func(t *testing.T, txn *badger.Txn) {
-			do(t, txn.Delete([]byte("t/x")))
-		}},
-		{"an index entry too many", func(t *testing.T, txn *badger.Txn) {
-			do(t, txn.Set([]byte("h/"+strings.Repeat("0", 32)), []byte("x")))
-		}},
-		{"a key of no known kind", func(t *testing.T, txn *badger.Txn) {
-			do(t, txn.Set([]byte("zz"), nil))
-		}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			store := kvtest.New(t)
-			if _, _, err := store.Create(kv.Spec{Name: "x"}); err != nil {
-				t.Fatal(err)
-			}
-			withDatabase(t, store, func(txn *badger.Txn) { c.damage(t, txn) })
-			damaged, err := kv.Open(store.Options)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = damaged.Close() }()
-			if err := integrity(t, damaged); err == nil {
-				t.Error("not found")
-			}
-		})
-	}
-}
-
-// A byte that changed on the disk is found before anything is read: Badger's
-// own reads would pass over the block, show older states and shorter lists.
-func TestOpen_findsDamage(t *testing.T) {
-	store := kvtest.New(t)
-	do(t, second(store.CreateAll(specs("x", 2000))))
-	store.Reopen() // which writes a table
-	do(t, store.Close())
-	tables, err := filepath.Glob(filepath.Join(store.Options.Dir, "*.sst"))
-	if err != nil || len(tables) == 0 {
-		t.Fatal(tables, err)
-	}
-	whole, err := os.ReadFile(tables[0])
-	do(t, err)
-	const flips = 100
-	for i := range flips {
-		damaged := slices.Clone(whole)
-		damaged[(i*len(whole)/flips+i*7919)%len(whole)] ^= 1 << (i % 8)
-		do(t, os.WriteFile(tables[0], damaged, 0o600))
-		opened, err := kv.Open(store.Options)
-		if err != nil {
-			continue // found
-		}
-		// A bit that means nothing is harmless.
-		if err := integrity(t, opened); err != nil {
-			t.Errorf("flip %d: opened with %v", i, err)
-		}
-		if got := count(t, &kvtest.Store{Store: opened}); got != 2000 {
-			t.Errorf("flip %d: %d of 2000 tokens", i, got)
-		}
-		do(t, opened.Close())
-	}
-}
-
 // Without its list of files Badger would take a store for an empty one and
 // delete what is there.
 func TestOpen_missingManifest(t *testing.T) {
@@ -370,10 +298,7 @@ func withDatabase(t *testing.T, store *kvtest.Store, change func(*badger.Txn)) {
 	if err := store.Close(); err != nil && !errors.Is(err, kv.ErrClosed) {
 		t.Fatal(err)
 	}
-	db, err := badger.Open(badger.DefaultOptions(store.Options.Dir).WithLogger(nil))
-	do(t, err)
-	do(t, db.Update(func(txn *badger.Txn) error { change(txn); return nil }))
-	do(t, db.Close())
+	do(t, kvtest.Edit(store.Options.Dir, func(txn *badger.Txn) error { change(txn); return nil }))
 }
 
 func keys(txn *badger.Txn, prefix string) (keys [][]byte) {
@@ -385,17 +310,17 @@ func keys(txn *badger.Txn, prefix string) (keys [][]byte) {
 	return keys
 }
 
+func do(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func integrity(t *testing.T, store *kv.Store) error {
 	t.Helper()
 	snapshot, err := store.Snapshot()
 	do(t, err)
 	defer snapshot.Close()
 	return snapshot.CheckIntegrity()
-}
-
-func do(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

@@ -83,6 +83,9 @@ func restoreInto(o Options, b *backupReader, dataKey []byte) error {
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err
 	}
+	if err := markClosed(o.Dir); err != nil {
+		return err
+	}
 	return syncFiles(o.Dir)
 }
 

@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"fmt"
 	"iter"
 	"time"
 
@@ -88,73 +87,4 @@ func (s *Snapshot) begin(prefix string) (it *badger.Iterator, err error) {
 	it = s.iterate(prefix)
 	it.Rewind()
 	return it, nil
-}
-
-// CheckIntegrity reads everything and reports what is wrong: a record that does
-// not match its seal, a record without its index entry, an index entry without
-// its record, last uses that are not readable, a key of no known kind.
-func (s *Snapshot) CheckIntegrity() error {
-	hashes, err := s.checkRecords()
-	if err != nil {
-		return err
-	}
-	it, err := s.begin("")
-	if err != nil {
-		return err
-	}
-	defer it.Close()
-	for ; it.Valid(); it.Next() {
-		key := string(it.Item().Key())
-		switch {
-		case key == metaSchema, key == metaDataKey, key == metaBackup:
-		case len(key) > 2 && key[:2] == recordPrefix:
-		case len(key) > 2 && key[:2] == indexPrefix:
-			hashes--
-		case len(key) == 4 && key[:2] == usesPrefix:
-			if err := s.checkUses(key); err != nil {
-				return err
-			}
-		default:
-			return fmt.Errorf("%w: a key of no known kind: %q", ErrCorrupt, key)
-		}
-	}
-	if hashes != 0 {
-		return fmt.Errorf("%w: %d index entries too many", ErrCorrupt, -hashes)
-	}
-	return nil
-}
-
-// checkRecords gives the number of values by which tokens are found.
-func (s *Snapshot) checkRecords() (hashes int, err error) {
-	it, err := s.begin(recordPrefix)
-	if err != nil {
-		return 0, err
-	}
-	defer it.Close()
-	for r, err := range s.records(it) {
-		if err != nil {
-			return 0, err
-		}
-		for _, hash := range r.hashes() {
-			if _, err := s.lookup(hash); err != nil {
-				return 0, fmt.Errorf("token %q is not found by its value: %w", r.Name, err)
-			}
-			hashes++
-		}
-	}
-	return hashes, nil
-}
-
-func (s *Snapshot) checkUses(key string) error {
-	raw, err := s.get([]byte(key))
-	if err != nil {
-		return err
-	}
-	uses, err := decodeUses(raw)
-	for i := range uses.len() {
-		if tag, _ := uses.at(i); key != string(usesKey(shardOf(tag))) {
-			return fmt.Errorf("%w: a last use is in the wrong place", ErrCorrupt)
-		}
-	}
-	return err
 }

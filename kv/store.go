@@ -47,16 +47,17 @@ func Open(o Options) (*Store, error) {
 	if err := makeFolder(o.Dir); err != nil {
 		return nil, err
 	}
-	for _, check := range []func() error{
-		func() error { return probe(o.Dir) },
-		func() error { return checkManifest(o.Dir) },
+	for _, prepare := range []func() error{
+		func() error { return clearFolder(o.Dir) },
 		reserve.checkMemory,
+		func() error { _, err := inspectFiles(o.Dir); return err },
+		func() error { return unmarkClosed(o.Dir) },
 	} {
-		if err := check(); err != nil {
-			return nil, err
+		if err := prepare(); err != nil {
+			return nil, fmt.Errorf("open %s: %w", o.Dir, err)
 		}
 	}
-	db, err := openDatabase(o)
+	db, err := badger.Open(badgerOptions(o))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", o.Dir, err)
 	}
@@ -103,30 +104,14 @@ func (s *Store) countAll(snapshot *badger.Txn) (err error) {
 	return s.census.count(snapshot, &s.closed)
 }
 
-// openDatabase opens Badger and reads all its tables once. Its reads take a
-// block with a wrong checksum for the end of what is there, so that damage must
-// be found before anything is read: a list would come back short, and an older
-// state of a record would show again.
-func openDatabase(o Options) (*badger.DB, error) {
-	db, err := badger.Open(badgerOptions(o))
-	if err != nil {
-		return nil, err
+// inspectFiles finds what is wrong with the files, all of which it reads once, before
+// Badger sees them, and whether the store was closed.
+func inspectFiles(dir string) (closed bool, err error) {
+	if err := checkManifest(dir); err != nil {
+		return false, err
 	}
-	if err := verifyTables(db); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %w", ErrCorrupt, err), db.Close())
-	}
-	return db, nil
-}
-
-// verifyTables recovers, since Badger's own error for a block that it cannot
-// read asks the block where it is, and there is none.
-func verifyTables(db *badger.DB) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = errors.New("a table has a block that cannot be read")
-		}
-	}()
-	return db.VerifyChecksum()
+	closed, err = checkClosed(dir)
+	return closed, errors.Join(err, verifyTables(dir))
 }
 
 // Close waits for the operations under way and closes the store. Operations
@@ -160,6 +145,9 @@ func (s *Store) closeDatabase() error {
 	go func() { closed <- s.db.Close() }()
 	select {
 	case err := <-closed:
+		if err == nil {
+			err = markClosed(s.writer.reserve.dir)
+		}
 		if err != nil {
 			return fmt.Errorf("close the store: %w", err)
 		}

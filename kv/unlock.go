@@ -14,34 +14,41 @@ import (
 const schemaVersion = 1
 
 // unlock finds the master key that opens the store and makes the vault of its
-// data key. A store without anything in it gets a data key of its own.
+// data key. A store without anything in it gets a data key of its own; one that
+// another key than the first opens is sealed with the first.
 func unlock(db *badger.DB, keys []MasterKey, log *slog.Logger) (*vault, error) {
-	txn := db.NewTransaction(false)
-	defer txn.Discard()
-	schema, wrapped, err := view{txn: txn}.readMeta()
+	dataKey, by, err := readDataKey(db, keys)
 	if errors.Is(err, ErrNotFound) {
 		return initialize(db, keys[0])
 	}
 	if err != nil {
 		return nil, err
 	}
-	if schema > schemaVersion {
-		return nil, fmt.Errorf("%w (schema %d; this one knows %d)", ErrNewerSchema, schema, schemaVersion)
-	}
-	if !isWrapped(wrapped) {
-		return nil, fmt.Errorf("%w: its data key is not readable", ErrCorrupt)
-	}
-	dataKey, by, err := unwrap(wrapped, keys)
-	if err != nil {
-		return nil, err
-	}
+	defer clear(dataKey)
 	if by > 0 {
-		if err := writeMeta(db, schema, keys[0], dataKey); err != nil {
+		if err := writeMeta(db, schemaVersion, keys[0], dataKey); err != nil {
 			return nil, fmt.Errorf("take up the first master key: %w", err)
 		}
 		log.Info("the store was rewrapped under the first master key", "opened_with_line", by+1)
 	}
 	return newVault(dataKey), nil
+}
+
+// readDataKey opens the data key with the first of some master keys that does, and
+// changes nothing. ErrNotFound is a store that has none.
+func readDataKey(db *badger.DB, keys []MasterKey) (dataKey []byte, by int, err error) {
+	txn := db.NewTransaction(false)
+	defer txn.Discard()
+	schema, wrapped, err := view{txn: txn}.readMeta()
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case schema > schemaVersion:
+		return nil, 0, fmt.Errorf("%w (schema %d; this one knows %d)", ErrNewerSchema, schema, schemaVersion)
+	case !isWrapped(wrapped):
+		return nil, 0, fmt.Errorf("%w: its data key is not readable", ErrCorrupt)
+	}
+	return unwrap(wrapped, keys)
 }
 
 // unwrap opens a data key with the first of some master keys that does.
@@ -63,6 +70,7 @@ func initialize(db *badger.DB, key MasterKey) (*vault, error) {
 		return nil, fmt.Errorf("%w: it has entries but no data key", ErrCorrupt)
 	}
 	dataKey := make([]byte, keySize)
+	defer clear(dataKey)
 	rand.Read(dataKey)
 	if err := writeMeta(db, schemaVersion, key, dataKey); err != nil {
 		return nil, fmt.Errorf("initialize the store: %w", err)

@@ -5,7 +5,10 @@ package kvtest
 
 import (
 	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -101,12 +104,7 @@ func (s *Store) Garble(name string) {
 func (s *Store) damage(name string, change func(raw []byte)) {
 	s.t.Helper()
 	s.shut()
-	options := badger.DefaultOptions(s.Options.Dir).WithLogger(nil)
-	db, err := badger.Open(options)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	err = db.Update(func(txn *badger.Txn) error {
+	err := Edit(s.Options.Dir, func(txn *badger.Txn) error {
 		key := []byte("t/" + name)
 		item, err := txn.Get(key)
 		if err != nil {
@@ -119,11 +117,24 @@ func (s *Store) damage(name string, change func(raw []byte)) {
 		change(raw)
 		return txn.Set(key, raw)
 	})
-	if err := errors.Join(err, db.Close()); err != nil {
+	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.damaged = true
 	s.open()
+}
+
+// Edit changes a store that is closed behind its back, as a process could that was
+// killed afterwards.
+func Edit(dir string, change func(*badger.Txn) error) error {
+	if err := os.Remove(filepath.Join(dir, "CLOSED")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	db, err := badger.Open(badger.DefaultOptions(dir).WithLogger(nil))
+	if err != nil {
+		return err
+	}
+	return errors.Join(db.Update(change), db.Close())
 }
 
 // Clock shows the time it was set to.

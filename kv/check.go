@@ -1,0 +1,293 @@
+package kv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Report is what Check found.
+type Report struct {
+	Tokens   int // whose records are good
+	Findings []Finding
+	More     int // findings beyond those, which are only counted
+}
+
+// Finding is something that is wrong.
+type Finding struct {
+	What   string // in words
+	Repair string // what Repair does about it, in words; empty: nothing
+}
+
+// maxFindings are told.
+const maxFindings = 1000
+
+// Repairable is how many of the findings Repair does something about.
+func (r Report) Repairable() (n int) {
+	for _, f := range r.Findings {
+		if f.Repair != "" {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *Report) add(what, repair string) {
+	if len(r.Findings) == maxFindings {
+		r.More++
+		return
+	}
+	r.Findings = append(r.Findings, Finding{what, repair})
+}
+
+// Check reads all of a store that no process holds, and changes nothing: the files, each
+// table, each record's seal, the index both ways, last uses. Of a store that was not
+// closed it makes a copy beside it, since Badger cannot look at what a crash left
+// without clearing it up. What is wrong with the store is in the report; it fails with
+// ErrLocked, ErrWrongKey or ErrNewerSchema, or where the disk does.
+func Check(o Options, progress Progress) (report Report, err error) {
+	if err := o.complete(); err != nil {
+		return report, err
+	}
+	release, err := lockFolder(o.Dir)
+	if err != nil {
+		return report, err
+	}
+	closed, err := inspectFiles(o.Dir)
+	release() // for Badger
+	if err != nil {
+		return report, report.addDamage(err)
+	}
+	if !closed {
+		drop, err := workOnCopy(&o)
+		if err != nil {
+			return report, err
+		}
+		defer func() { err = errors.Join(err, drop()) }()
+	}
+	err = inDatabase(badgerOptions(o).WithReadOnly(closed).WithNumCompactors(0), o.MasterKeys, func(db *badger.DB, v view) error {
+		return (&checker{view: v, report: &report, progress: progress, about: records(db)}).check()
+	})
+	return report, report.addDamage(err)
+}
+
+// Repair is Check, and makes the index anew where it does not agree with the records. It
+// keeps every record, also one that does not match its seal. Afterwards it checks again:
+// what it reports last is still wrong.
+func Repair(o Options, progress Progress) (before, after Report, err error) {
+	before, err = Check(o, progress)
+	if err != nil || before.Repairable() == 0 {
+		return before, before, err
+	}
+	if err := o.complete(); err != nil {
+		return before, before, err
+	}
+	if err := unmarkClosed(o.Dir); err != nil {
+		return before, before, err
+	}
+	err = inDatabase(badgerOptions(o), o.MasterKeys, func(db *badger.DB, v view) error {
+		batch := db.NewWriteBatch()
+		defer batch.Cancel()
+		c := &checker{view: v, report: &Report{}, progress: progress, about: before.Tokens, repair: func(w write) error {
+			if w.value == nil {
+				return batch.Delete(w.key)
+			}
+			return batch.Set(w.key, w.value)
+		}}
+		return errors.Join(c.check(), batch.Flush())
+	})
+	if err == nil {
+		err = markClosed(o.Dir)
+	}
+	if err != nil {
+		return before, before, fmt.Errorf("repair: %w", err)
+	}
+	after, err = Check(o, progress)
+	return before, after, err
+}
+
+// addDamage takes what is wrong with the store out of an error, which may be several,
+// and gives the rest.
+func (r *Report) addDamage(err error) error {
+	if !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	if all, ok := err.(interface{ Unwrap() []error }); ok && !slices.Contains(all.Unwrap(), ErrCorrupt) {
+		var rest []error
+		for _, err := range all.Unwrap() {
+			rest = append(rest, r.addDamage(err))
+		}
+		return errors.Join(rest...)
+	}
+	r.add(strings.TrimPrefix(err.Error(), ErrCorrupt.Error()+": "), "")
+	return nil
+}
+
+// inDatabase opens the database of a store and closes it again.
+func inDatabase(o badger.Options, keys []MasterKey, work func(*badger.DB, view) error) error {
+	db, err := badger.Open(o)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err) // each file was looked at before
+	}
+	dataKey, _, err := readDataKey(db, keys)
+	if errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w: it has no data key", ErrCorrupt)
+	}
+	if err == nil {
+		txn := db.NewTransaction(false)
+		err = work(db, view{txn: txn, vault: newVault(dataKey)})
+		txn.Discard()
+	}
+	clear(dataKey)
+	return errors.Join(err, db.Close())
+}
+
+// records is about how many there are: each has an entry of the index beside it.
+func records(db *badger.DB) (about int) {
+	for _, table := range db.Tables() {
+		about += int(table.KeyCount)
+	}
+	return about / 2
+}
+
+// checker reads a store and reports what is wrong.
+type checker struct {
+	view
+	report   *Report
+	progress Progress
+	about    int
+	repair   func(write) error // nil: nothing is changed
+}
+
+// CheckIntegrity is Check for a snapshot of a store that is open.
+func (s *Snapshot) CheckIntegrity() (err error) {
+	defer s.store.writer.outlive(&err)
+	var report Report
+	err = (&checker{view: s.view, report: &report, progress: func(int, int) {}}).check()
+	for _, finding := range report.Findings {
+		err = errors.Join(err, fmt.Errorf("%w: %s", ErrCorrupt, finding.What))
+	}
+	return err
+}
+
+// check looks at the index before it looks at the records: of what is repaired, the
+// entries that the records ask for come last.
+func (c *checker) check() error {
+	for _, part := range []struct {
+		prefix string
+		check  func(key, value []byte) error
+	}{{indexPrefix, c.checkIndex}, {recordPrefix, c.checkRecord}, {usesPrefix, c.checkUses}, {"", c.checkKey}} {
+		if err := c.each(part.prefix, part.check); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) each(prefix string, check func(key, value []byte) error) error {
+	it := c.iterate(prefix)
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		item := it.Item()
+		if err := item.Value(func(value []byte) error { return check(item.Key(), value) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) find(repair string, fix write, format string, args ...any) error {
+	c.report.add(fmt.Sprintf(format, args...), repair)
+	if c.repair == nil || repair == "" {
+		return nil
+	}
+	return c.repair(fix)
+}
+
+// checkIndex looks where an entry leads.
+func (c *checker) checkIndex(key, value []byte) error {
+	if len(key) != len(indexPrefix)+len(lookupHash{}) {
+		return nil // checkKey has it
+	}
+	hash := lookupHash(key[len(indexPrefix):])
+	drop := write{key: bytes.Clone(key)}
+	switch r, err := c.record(string(value)); {
+	case errors.Is(err, ErrNotFound):
+		return c.find("the entry was removed", drop, "an entry of the index leads to the token %q, which does not exist", value)
+	case errors.Is(err, ErrCorrupt):
+		return nil // checkRecord has it
+	case err != nil:
+		return err
+	case !r.isFoundBy(hash):
+		return c.find("the entry was removed", drop, "an entry of the index leads to the token %q, which has another value", value)
+	}
+	return nil
+}
+
+// checkRecord looks at a record and whether it is found by its values.
+func (c *checker) checkRecord(key, value []byte) error {
+	name := nameOf(key)
+	r, err := c.vault.open(name, value)
+	if err != nil { // so it is of another version, or does not match its seal
+		return c.find("", write{}, "%v", err)
+	}
+	c.report.Tokens++
+	c.progress(c.report.Tokens, c.about)
+	for _, hash := range r.hashes() {
+		if err := c.checkFound(name, hash); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) checkFound(name string, hash lookupHash) error {
+	const repair = "the entry was made"
+	entry := write{indexKey(hash), []byte(name)}
+	leads, err := c.get(indexKey(hash))
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return c.find(repair, entry, "the token %q is not found by its value: the index has no entry for it", name)
+	case err != nil:
+		return err
+	case string(leads) == name:
+		return nil
+	}
+	if other, err := c.record(string(leads)); err == nil && other.isFoundBy(hash) {
+		return c.find("", write{}, "the tokens %q and %q have the same value", name, leads)
+	}
+	return c.find(repair, entry, "the token %q is not found by its value: the index leads to %q", name, leads)
+}
+
+func (c *checker) checkUses(key, value []byte) error {
+	uses, err := decodeUses(value)
+	misplaced := err == nil && slices.ContainsFunc(tags(uses), func(tag uint64) bool { return !bytes.Equal(key, usesKey(shardOf(tag))) })
+	if err == nil && !misplaced {
+		return nil
+	}
+	return c.find("they were removed: when these tokens were last used is lost", write{key: bytes.Clone(key)}, "the last uses of some tokens (%x) are not readable", key)
+}
+
+func tags(u uses) (tags []uint64) {
+	for i := range u.len() {
+		tag, _ := u.at(i)
+		tags = append(tags, tag)
+	}
+	return tags
+}
+
+// checkKey looks for keys of no known kind.
+func (c *checker) checkKey(key, _ []byte) error {
+	switch text := string(key); {
+	case text == metaSchema, text == metaDataKey, text == metaBackup,
+		len(text) > len(recordPrefix) && bytes.HasPrefix(key, []byte(recordPrefix)),
+		len(text) == len(indexPrefix)+len(lookupHash{}) && bytes.HasPrefix(key, []byte(indexPrefix)),
+		len(text) == len(usesKey(0)) && bytes.HasPrefix(key, []byte(usesPrefix)):
+		return nil
+	}
+	return c.find("", write{}, "there is a key of no known kind: %q", key)
+}

@@ -1,0 +1,191 @@
+package kv_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/google/go-cmp/cmp"
+
+	"tokend/kv"
+	"tokend/kv/kvtest"
+)
+
+// What is wrong is said in words. An index that does not agree with the records is made
+// anew, and no record is lost by that.
+func TestCheck(t *testing.T) {
+	const noRepair = ""
+	for _, c := range []struct {
+		name   string
+		damage func(*testing.T, *badger.Txn)
+		want   string // a finding
+		repair string
+	}{
+		{"a record without its entries", func(t *testing.T, txn *badger.Txn) {
+			for _, key := range keys(txn, "h/") {
+				do(t, txn.Delete(key))
+			}
+		}, `the token "x" is not found by its value: the index has no entry for it`, "the entry was made"},
+		{"an entry that leads to another token", func(t *testing.T, txn *badger.Txn) {
+			for _, key := range keys(txn, "h/") {
+				do(t, txn.Set(key, []byte("other")))
+			}
+		}, `the token "x" is not found by its value: the index leads to "other"`, "the entry was made"},
+		{"an entry without its record", func(t *testing.T, txn *badger.Txn) {
+			do(t, txn.Set(append([]byte("h/"), make([]byte, sha256.Size)...), []byte("gone")))
+		}, `an entry of the index leads to the token "gone", which does not exist`, "the entry was removed"},
+		{"an entry for another value", func(t *testing.T, txn *badger.Txn) {
+			do(t, txn.Set(append([]byte("h/"), make([]byte, sha256.Size)...), []byte("x")))
+		}, `an entry of the index leads to the token "x", which has another value`, "the entry was removed"},
+		{"last uses that are cut off", func(t *testing.T, txn *badger.Txn) {
+			do(t, txn.Set([]byte("u/\x00\x01"), []byte{1, 2}))
+		}, `the last uses of some tokens (752f0001) are not readable`, "they were removed: when these tokens were last used is lost"},
+		{"last uses in the wrong place", func(t *testing.T, txn *badger.Txn) {
+			do(t, txn.Set([]byte("u/\x00\x01"), append([]byte{1}, make([]byte, 16)...)))
+		}, `the last uses of some tokens (752f0001) are not readable`, "they were removed: when these tokens were last used is lost"},
+		{"a record that was changed", func(t *testing.T, txn *badger.Txn) {
+			item, err := txn.Get([]byte("t/x"))
+			do(t, err)
+			raw, err := item.ValueCopy(nil)
+			do(t, err)
+			raw[len(raw)-1] ^= 1
+			do(t, txn.Set([]byte("t/x"), raw))
+		}, `token "x": the store is damaged: the record does not match its seal`, noRepair},
+		{"a key of no known kind", func(t *testing.T, txn *badger.Txn) {
+			do(t, txn.Set([]byte("zz"), nil))
+		}, `there is a key of no known kind: "zz"`, noRepair},
+		{"an index key that is too short", func(t *testing.T, txn *badger.Txn) {
+			do(t, txn.Set([]byte("h/short"), []byte("x")))
+		}, `there is a key of no known kind: "h/short"`, noRepair},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store, values := rotatedStore(t)
+			withDatabase(t, store, func(txn *badger.Txn) { c.damage(t, txn) })
+			options := store.Options
+			report, err := kv.Check(options, unheard)
+			do(t, err)
+			expectFinding(t, report, kv.Finding{What: c.want, Repair: c.repair})
+			before, after, err := kv.Repair(options, unheard)
+			do(t, err)
+			if diff := cmp.Diff(report, before); diff != "" {
+				t.Error(diff)
+			}
+			if c.repair == noRepair {
+				expectFinding(t, after, kv.Finding{What: c.want})
+				return
+			}
+			if len(after.Findings) > 0 || after.Tokens != 2 {
+				t.Errorf("after the repair: %+v", after)
+			}
+			repaired := kvtest.New(t, func(o *kv.Options) { *o = options })
+			for _, value := range values {
+				do(t, second(repaired.Verify([]byte(value.Reveal()))))
+			}
+		})
+	}
+}
+
+// rotatedStore has two tokens, one with a value before its rotation, and gives the values.
+func rotatedStore(t *testing.T) (*kvtest.Store, []kv.Value) {
+	t.Helper()
+	store := kvtest.New(t)
+	_, old, err := store.Create(kv.Spec{Name: "x", Active: true})
+	do(t, err)
+	_, current, err := store.Rotate("x", time.Hour)
+	do(t, err)
+	_, other, err := store.Create(kv.Spec{Name: "other", Active: true})
+	do(t, err)
+	return store, []kv.Value{old, current, other}
+}
+
+func expectFinding(t *testing.T, report kv.Report, want kv.Finding) {
+	t.Helper()
+	if !slices.Contains(report.Findings, want) {
+		t.Errorf("%+v, want %+v", report.Findings, want)
+	}
+}
+
+// Two records with the same value cannot both be found, and nobody but the operator
+// knows which is the right one.
+func TestCheck_sameValue(t *testing.T) {
+	store := kvtest.New(t)
+	_, value, err := store.Create(kv.Spec{Name: "x"})
+	do(t, err)
+	do(t, store.Close())
+	twin := kvtest.New(t, func(o *kv.Options) { o.MasterKeys = store.Options.MasterKeys })
+	do(t, twin.Close())
+	var head []byte // with the same keys, it takes the same value
+	do(t, kvtest.Edit(store.Options.Dir, func(txn *badger.Txn) error {
+		item, err := txn.Get([]byte("m/key"))
+		do(t, err)
+		head, err = item.ValueCopy(nil)
+		return err
+	}))
+	do(t, kvtest.Edit(twin.Options.Dir, func(txn *badger.Txn) error { return txn.Set([]byte("m/key"), head) }))
+	other, err := kv.Open(twin.Options)
+	do(t, err)
+	do(t, second(other.CreateAll([]kv.New{{Spec: kv.Spec{Name: "y"}, Value: value}})))
+	do(t, other.Close())
+	var record []byte
+	do(t, kvtest.Edit(twin.Options.Dir, func(txn *badger.Txn) error {
+		item, err := txn.Get([]byte("t/y"))
+		do(t, err)
+		record, err = item.ValueCopy(nil)
+		return err
+	}))
+	do(t, kvtest.Edit(store.Options.Dir, func(txn *badger.Txn) error { return txn.Set([]byte("t/y"), record) }))
+	before, after, err := kv.Repair(store.Options, unheard)
+	do(t, err)
+	want := kv.Finding{What: `the tokens "y" and "x" have the same value`}
+	expectFinding(t, before, want)
+	expectFinding(t, after, want)
+}
+
+// Looking changes nothing, also of what a crash left.
+func TestCheck_changesNothing(t *testing.T) {
+	store, _ := rotatedStore(t)
+	crashed := filepath.Join(t.TempDir(), "store")
+	do(t, os.CopyFS(crashed, os.DirFS(store.Options.Dir)))
+	do(t, os.WriteFile(filepath.Join(crashed, "00009.mem"), nil, 0o600)) // stillborn
+	if _, err := kv.Check(store.Options, unheard); !regexp.MustCompile("in use by another process").MatchString(fmt.Sprint(err)) {
+		t.Errorf("while it is open: %v", err)
+	}
+	do(t, store.Close())
+	for _, dir := range []string{store.Options.Dir, crashed} {
+		before := contents(t, filepath.Dir(dir))
+		options := store.Options
+		options.Dir = dir
+		report, err := kv.Check(options, unheard)
+		if diff := cmp.Diff(kv.Report{Tokens: 2}, report); err != nil || diff != "" {
+			t.Error(err, diff)
+		}
+		if diff := cmp.Diff(before, contents(t, filepath.Dir(dir))); diff != "" {
+			t.Error(diff)
+		}
+	}
+	store.Options.MasterKeys = []kv.MasterKey{kv.NewMasterKey()}
+	if _, err := kv.Check(store.Options, unheard); !regexp.MustCompile("no master key opens").MatchString(fmt.Sprint(err)) {
+		t.Errorf("with another key: %v", err)
+	}
+}
+
+func contents(t *testing.T, dir string) map[string][sha256.Size]byte {
+	t.Helper()
+	sums := map[string][sha256.Size]byte{}
+	do(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		sums[path] = sha256.Sum256(content)
+		return err
+	}))
+	return sums
+}

@@ -1,0 +1,104 @@
+package kv
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/ristretto/v2/z"
+)
+
+// verifyTables reads all tables of the store's list once, and gives an error for each
+// that is damaged. Badger's reads take a block with a wrong checksum for the end of
+// what is there, so that damage must be found before anything is read: a list would
+// come back short, and an older state of a record would show again. To some damage
+// Badger's answer is the end of the process.
+func verifyTables(dir string) error {
+	tables, err := listedTables(dir)
+	if err != nil {
+		return err
+	}
+	var wrong []error
+	for _, number := range slices.Sorted(maps.Keys(tables)) {
+		path := table.NewFilename(number, dir)
+		if err := verifyTable(path, tables[number].Compression); err != nil {
+			wrong = append(wrong, fmt.Errorf("%w: the table %s: %w", ErrCorrupt, filepath.Base(path), err))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// listedTables are the tables that the store's list names, by their numbers. A store
+// that is about to be made has none.
+func listedTables(dir string) (map[uint64]badger.TableManifest, error) {
+	file, err := os.Open(filepath.Join(dir, "MANIFEST"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	list, _, err := badger.ReplayManifestFile(file, 0, badger.DefaultOptions(dir).WithLogger(nil))
+	if err != nil {
+		return nil, fmt.Errorf("%w: the list of tables (MANIFEST): %w", ErrCorrupt, err)
+	}
+	return list.Tables, nil
+}
+
+// verifyTable recovers, since the library panics at some damage.
+func verifyTable(path string, compression options.CompressionType) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.New("it has a block that cannot be read")
+		}
+	}()
+	if err := checkFooter(path); err != nil {
+		return err
+	}
+	file, err := z.OpenMmapFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	t, err := table.OpenTable(file, table.Options{
+		Compression: compression, BlockSize: badgerOptions(Options{}).BlockSize, ChkMode: options.NoVerification,
+	})
+	if err != nil {
+		return errors.Join(err, file.Close(-1))
+	}
+	return errors.Join(t.VerifyChecksum(), t.Close(-1))
+}
+
+// checkFooter makes sure that a table's index is within it, which the library takes for
+// granted. The file ends in: the index, its length, the index's checksum, the length of
+// that; lengths are 32 bits.
+func checkFooter(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	end := info.Size()
+	for range 2 {
+		var length [4]byte
+		if _, err := file.ReadAt(length[:], end-int64(len(length))); err != nil {
+			return errors.New("it is cut off")
+		}
+		end -= int64(len(length)) + int64(binary.BigEndian.Uint32(length[:]))
+		if end < 0 {
+			return errors.New("its end is damaged")
+		}
+	}
+	return nil
+}
