@@ -55,7 +55,7 @@ Without a command it serves, as tokend serve does.`
 	root.SilenceUsage = true
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newServe("serve"), newToken(), newExport(), newImport(), newBackup(), newRestore(), newRekey(), newCheckConfig(), newKeygen(), newVersion(), newCompletion())
+	root.AddCommand(newServe("serve"), newToken(), newExport(), newImport(), newBackup(), newRestore(), newRekey(), newCheck(), newCheckConfig(), newKeygen(), newVersion(), newCompletion())
 	return root
 }
 

@@ -38,7 +38,9 @@ func (m *meter) Write(p []byte) (int, error) {
 // tokens says how many are done, and about how many there will be.
 func (m *meter) tokens(done, about int) {
 	if m.bar != nil {
-		m.bar.ChangeMax(max(done, about))
+		if about > 0 {
+			m.bar.ChangeMax(max(done, about))
+		}
 		_ = m.bar.Set(done)
 	}
 	m.sayNowAndThen(done)

@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"tokend/kv"
+)
+
+func newCheck() *cobra.Command {
+	var (
+		at     storeFlags
+		repair bool
+	)
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Look for damage in a store that no server holds",
+		Long: `Read all of a store that no server holds: its files, each table, each record's seal,
+the index both ways. What is wrong is printed in words, a line each, and the exit
+code is 1. Nothing is changed.
+
+With --repair the index is made anew where it does not agree with the records. No
+record is thrown away, also none that does not match its seal; what is damaged itself
+comes back from a backup alone.`,
+		Example: "  tokend check --data-dir /var/lib/tokend",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			prepareProcess()
+			data, err := at.open()
+			if err != nil {
+				return err
+			}
+			defer data.close()
+			if empty, err := isEmptyOrMissing(data.storePath()); err != nil || empty {
+				return errors.Join(err, fmt.Errorf("there is no store in %s", data.path))
+			}
+			return checkStore(cmd, data, repair)
+		},
+	}
+	at.register(cmd)
+	cmd.Flags().BoolVar(&repair, "repair", false, "make the index anew where it does not agree with the records")
+	return cmd
+}
+
+func checkStore(cmd *cobra.Command, data *dataDir, repair bool) error {
+	meter := newMeter(cmd.ErrOrStderr(), "checking", "checked", -1)
+	defer meter.clear()
+	options := kv.Options{Dir: data.storePath(), MasterKeys: data.masterKeys, MinFreeBytes: 1}
+	var (
+		before, after kv.Report
+		err           error
+	)
+	if repair {
+		before, after, err = kv.Repair(options, meter.tokens)
+	} else {
+		before, err = kv.Check(options, meter.tokens)
+		after = before
+	}
+	if errors.Is(err, kv.ErrWrongKey) {
+		return &hintedError{fmt.Errorf("%w: %s", err, data.masterKeyFile), "the key that seals the store is needed, as a line of that file"}
+	}
+	if err != nil {
+		return err
+	}
+	meter.clear()
+	if err := printFindings(cmd, before, repair); err != nil {
+		return err
+	}
+	say(cmd.ErrOrStderr(), "checked %s\n", tokens(after.Tokens))
+	return verdict(before, after, repair)
+}
+
+func printFindings(cmd *cobra.Command, report kv.Report, repaired bool) error {
+	for _, finding := range report.Findings {
+		line := finding.What
+		if repaired && finding.Repair != "" {
+			line += "; " + finding.Repair
+		}
+		if err := printLine(cmd, line); err != nil {
+			return err
+		}
+	}
+	if report.More > 0 {
+		return printLine(cmd, "and "+humanize.Comma(int64(report.More))+" more")
+	}
+	return nil
+}
+
+// verdict is an error where something is still wrong.
+func verdict(before, after kv.Report, repaired bool) error {
+	left := len(after.Findings) + after.More
+	switch {
+	case left == 0:
+		return nil
+	case !repaired && before.Repairable() > 0:
+		return &hintedError{errors.New("the store is damaged"), "--repair makes the index anew where it does not agree with the records"}
+	}
+	return &hintedError{errors.New("the store is damaged"), "tokend restore makes a store of a backup; put this one aside and keep it"}
+}
