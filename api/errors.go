@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"unicode"
@@ -154,7 +153,8 @@ func brokenRequest(err error) *problem {
 	if _, ok := errors.AsType[*fasthttp.ErrSmallBuffer](err); ok {
 		return errHeaderTooLarge
 	}
-	if network, ok := errors.AsType[net.Error](err); ok && network.Timeout() {
+	var timeout interface{ Timeout() bool } // fasthttp's own is no net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
 		return errTimeout
 	}
 	return errBroken

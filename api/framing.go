@@ -18,6 +18,12 @@ func checkFraming(h *fasthttp.RequestHeader, anyEnd bool) error {
 	if err := checkTarget(h, anyEnd); err != nil {
 		return err
 	}
+	if host := h.Host(); len(host) > 0 && !isHost(host) {
+		return badRequest("the Host header names no host")
+	}
+	if anyEnd && h.IsConnect() { // after whose success the connection would be a tunnel
+		return badRequest("no tunnels are opened here")
+	}
 	return checkHeaderLines(h.RawHeaders())
 }
 
@@ -28,7 +34,10 @@ func checkTarget(h *fasthttp.RequestHeader, anyEnd bool) error {
 	if !anyEnd && bytes.IndexByte(target, '#') >= 0 {
 		return badRequest("the request target has a fragment")
 	}
-	if target[0] == '/' || len(target) == 1 { // "*" is only let through for OPTIONS
+	switch {
+	case bytes.HasPrefix(target, []byte("//")): // fasthttp may take what follows for a host, and strip it
+		return errNotFound
+	case target[0] == '/', string(target) == "*": // which is only let through for OPTIONS
 		return nil
 	}
 	scheme, rest, _ := bytes.Cut(target, []byte("://"))
@@ -44,14 +53,15 @@ func checkTarget(h *fasthttp.RequestHeader, anyEnd bool) error {
 }
 
 // checkHeaderLines looks for what fasthttp does not show after parsing, or lets
-// through: folded lines, spaces in names, and Transfer-Encoding beside
-// Content-Length or other than chunked. (It refuses doubled ones itself.)
+// through: folded lines, lines that end in LF alone, spaces in names, and
+// Transfer-Encoding beside Content-Length or other than chunked. (It refuses doubled
+// ones itself.)
 func checkHeaderLines(lines []byte) error {
 	var length, encoding bool
 	for len(lines) > 0 {
 		end := bytes.IndexByte(lines, '\n')
-		if end < 0 {
-			end = len(lines) - 1
+		if end < 1 || lines[end-1] != '\r' {
+			return badRequest("a line of the headers does not end in CR LF")
 		}
 		line := lines[:end+1]
 		lines = lines[end+1:]
@@ -85,4 +95,43 @@ func checkHeaderLines(lines []byte) error {
 
 func isHeader(line []byte, name string) bool {
 	return len(line) > len(name) && line[len(name)] == ':' && bytes.EqualFold(line[:len(name)], []byte(name))
+}
+
+// isHost reports whether a Host header is a name or an address, perhaps with a port
+// (RFC 9110, section 7.2; RFC 3986, section 3.2.2, but for the comma of two hosts in
+// one header).
+func isHost(host []byte) bool {
+	end := bytes.LastIndexByte(host, ':')
+	if end < 0 || host[len(host)-1] == ']' {
+		end = len(host)
+	}
+	name, port := host[:end], host[end:]
+	if len(port) > len(":65535") || bytes.ContainsFunc(bytes.TrimPrefix(port, []byte{':'}), isNoDigit) {
+		return false
+	}
+	inName := &ofNames
+	if bytes.HasPrefix(name, []byte{'['}) && bytes.HasSuffix(name, []byte{']'}) {
+		name, inName = name[1:len(name)-1], &ofAddresses
+	}
+	for _, c := range name {
+		if !inName[c] {
+			return false
+		}
+	}
+	return len(name) > 0
+}
+
+func isNoDigit(r rune) bool { return r < '0' || r > '9' }
+
+// The bytes that hosts are made of.
+var (
+	ofNames     = setOf("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~!$&'()*+;=")
+	ofAddresses = setOf("0123456789ABCDEFabcdef:.")
+)
+
+func setOf(bytes string) (set [256]bool) {
+	for i := range len(bytes) {
+		set[bytes[i]] = true
+	}
+	return set
 }

@@ -29,7 +29,7 @@ func (s *Server) adapt(rt *route) fasthttp.RequestHandler {
 		s.respond(r, rt)
 		s.audit(r, rt)
 		s.count(r, rt)
-		r.closeIfUnread(s.state.is(draining))
+		r.closeIfUnclear(s.state.is(draining))
 		took := time.Since(start)
 		if c := r.connection(); c != nil {
 			c.answer(start.Add(took), r.follows(c, start))

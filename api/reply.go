@@ -84,6 +84,9 @@ func (r *request) fail(p *problem) {
 	}
 	if p.close {
 		answer.SetConnectionClose()
+		if c := r.connection(); c != nil {
+			c.linger = true
+		}
 	}
 	r.writeJSON(problemType, problemView{
 		Type:      "about:blank",

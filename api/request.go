@@ -115,17 +115,20 @@ func (r *request) readBody(limit int) error {
 	return nil
 }
 
-// closeIfUnread closes the connection of a request whose body is left unread
-// and not small: fasthttp reads over a small one to the next request. A client
-// that is still sending must be let to, for a moment, if it is to read the
-// answer.
-func (r *request) closeIfUnread(stopping bool) {
-	if r.bodyRead || r.ctx.RequestBodyStream() == nil {
+// closeIfUnclear closes the connection of a request where it is not clear where the
+// next one begins. A body in chunks is such: fasthttp takes lines of them that others
+// read differently (RFC 9112, section 7.1). So is one that is left unread and not small:
+// fasthttp reads over a small one. A client that is still sending must be let to, for a
+// moment, if it is to read the answer.
+func (r *request) closeIfUnclear(stopping bool) {
+	if r.ctx.RequestBodyStream() == nil {
 		return
 	}
 	announced := r.ctx.Request.Header.ContentLength()
-	if announced == chunked || announced > maxBodyBytes {
+	if announced == chunked || announced > maxBodyBytes && !r.bodyRead {
 		r.ctx.Response.SetConnectionClose()
+	} else if r.bodyRead {
+		return
 	}
 	r.connection().linger = stopping || r.ctx.Response.ConnectionClose() || r.ctx.Request.Header.ConnectionClose()
 }
