@@ -3,7 +3,6 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -112,6 +110,7 @@ func (p *process) stop() {
 
 type token struct {
 	Name       string
+	Active     bool
 	Write      bool
 	Token      string
 	LastUsedAt *int64 `json:"last_used_at"`
@@ -147,79 +146,18 @@ func (p *process) ask(method, target, body string) (int, []token, error) {
 	return response.StatusCode, decoded.Data, err
 }
 
-// verify gives the status for a value, and whether it is an old one.
-func (p *process) verify(value string) (status int, rotated bool) {
-	p.t.Helper()
-	r, err := http.NewRequest(http.MethodGet, "http://localhost/_/token/verify", nil)
+// present gives the status for somebody who presents a value and would write.
+func (p *process) present(value string) (status int, err error) {
+	r, err := http.NewRequest(http.MethodGet, "http://localhost/_/token/verify?need=write", nil)
 	if err != nil {
-		p.t.Fatal(err)
+		return 0, err
 	}
 	r.Header.Set("X-Api-Key", value)
 	response, err := p.client.Do(r)
 	if err != nil {
-		p.t.Fatal(err)
+		return 0, err
 	}
-	if err := response.Body.Close(); err != nil {
-		p.t.Fatal(err)
-	}
-	return response.StatusCode, response.Header.Get("X-Token-Rotated") == "true"
-}
-
-// A rotation that was answered survives a crash, with the old value's grace.
-// One that was not is whole or absent.
-func TestKill_rotation(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	p := startProcess(t, dir)
-	const owners = 8
-	var (
-		current, old [owners]string
-		rotations    atomic.Int64
-		wg           sync.WaitGroup
-	)
-	for i := range owners {
-		name := fmt.Sprint("token-", i)
-		_, created, err := p.ask("POST", "/_/token", `{"name":"`+name+`"}`)
-		if err != nil {
-			t.Fatal(err)
-		}
-		current[i] = created[0].Token
-		wg.Go(func() {
-			for {
-				status, rotated, err := p.ask("POST", "/_/token/rotate", `{"name":"`+name+`","grace_ms":3600000}`)
-				if err != nil {
-					return
-				}
-				if status != http.StatusOK {
-					t.Errorf("status %d", status)
-					return
-				}
-				old[i], current[i] = current[i], rotated[0].Token
-				rotations.Add(1)
-			}
-		})
-	}
-	for rotations.Load() < 1000 {
-		time.Sleep(time.Millisecond)
-	}
-	if err := p.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = p.cmd.Wait()
-	wg.Wait()
-	p = startProcess(t, dir)
-	for i := range owners {
-		status, unanswered := p.verify(current[i]) // as an old value, if another rotation was made
-		if status != http.StatusOK {
-			t.Errorf("token-%d: its value is lost: %d", i, status)
-		}
-		switch status, rotated := p.verify(old[i]); {
-		case !unanswered && (status != http.StatusOK || !rotated):
-			t.Errorf("token-%d: its old value is lost: %d", i, status)
-		case unanswered && status != http.StatusUnauthorized:
-			t.Errorf("token-%d: the value before the old one is good: %d", i, status)
-		}
-	}
+	return response.StatusCode, response.Body.Close()
 }
 
 // A crash costs at most the last five seconds of when tokens were used.
@@ -305,143 +243,4 @@ func TestFewFileDescriptors(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Error("the server does not answer any more")
-}
-
-// history is what one client knows of a token: the last state that was
-// acknowledged, and the one that it asked for without getting an answer.
-type history struct {
-	acknowledged, asked *token // nil: does not exist
-	unanswered          bool
-}
-
-// kill -9 in the middle of 64 writers loses nothing that was acknowledged, and
-// what was not is whole or absent.
-func TestKill(t *testing.T) {
-	const writers, rounds, enough = 64, 3, 2000
-	dir := t.TempDir()
-	histories := map[string]*history{}
-	for round := range rounds {
-		p := startProcess(t, dir)
-		var (
-			mu           sync.Mutex
-			acknowledged atomic.Int64
-			wg           sync.WaitGroup
-		)
-		killed, idle := make(chan struct{}), make(chan struct{})
-		for w := range writers {
-			wg.Go(func() {
-				for i := 0; ; i++ {
-					name := fmt.Sprintf("r%d-w%d-%d", round, w, i)
-					h := &history{}
-					mu.Lock()
-					histories[name] = h
-					mu.Unlock()
-					if !h.write(p, name, i, &acknowledged) {
-						return
-					}
-				}
-			})
-		}
-		go func() {
-			defer close(killed)
-			for acknowledged.Load() < enough {
-				select {
-				case <-idle: // the writers have given up, and said why
-					return
-				case <-time.After(time.Millisecond):
-				}
-			}
-			_ = p.cmd.Process.Kill()
-		}()
-		wg.Wait()
-		close(idle)
-		<-killed
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait()
-
-		p = startProcess(t, dir)
-		expectHistories(t, p, histories)
-		if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
-			t.Fatal(err)
-		}
-		if err := p.cmd.Wait(); err != nil {
-			t.Fatalf("%v\n%s", err, &p.log)
-		}
-	}
-	t.Logf("%d tokens in %d rounds", len(histories), rounds)
-}
-
-// write takes a token through its life: created, often changed, sometimes
-// deleted. It is false once the server is gone.
-func (h *history) write(p *process, name string, i int, acknowledged *atomic.Int64) bool {
-	do := func(method, body string, after *token, want int) bool {
-		h.asked, h.unanswered = after, true
-		status, tokens, err := p.ask(method, "/_/token", body)
-		if err != nil {
-			return false
-		}
-		if status != want {
-			p.t.Errorf("%s %s: %d", method, body, status)
-			return false
-		}
-		if method == "POST" {
-			after.Token = tokens[0].Token
-		}
-		h.acknowledged, h.unanswered = after, false
-		acknowledged.Add(1)
-		return true
-	}
-	if !do("POST", fmt.Sprintf(`{"name":%q}`, name), &token{Name: name, Write: true}, http.StatusCreated) {
-		return false
-	}
-	value := h.acknowledged.Token
-	if i%3 > 0 && !do("PUT", fmt.Sprintf(`{"name":%q,"write":false}`, name), &token{Name: name, Token: value}, http.StatusOK) {
-		return false
-	}
-	return i%5 > 0 || do("DELETE", fmt.Sprintf(`{"name":%q}`, name), nil, http.StatusOK)
-}
-
-func expectHistories(t *testing.T, p *process, histories map[string]*history) {
-	t.Helper()
-	_, listed, err := p.ask("GET", "/_/token", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := map[string]*token{}
-	for _, listed := range listed {
-		found[listed.Name] = &listed
-	}
-	for name, h := range histories {
-		got := found[name]
-		delete(found, name)
-		if got != nil {
-			_, values, err := p.ask("GET", "/_/token/value?name="+name, "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			got.Token = values[0].Token
-		}
-		if err := h.settle(got); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	for name := range found {
-		t.Errorf("%s: nobody made it", name)
-	}
-}
-
-// settle says whether a state may be, and takes it as known from now on.
-func (h *history) settle(got *token) error {
-	same := func(want *token) bool {
-		if got == nil || want == nil {
-			return got == want
-		}
-		// The value of a creation that was not answered is not known.
-		return got.Write == want.Write && (want.Token == "" || want.Token == got.Token)
-	}
-	if same(h.acknowledged) || h.unanswered && same(h.asked) {
-		h.acknowledged, h.unanswered = got, false
-		return nil
-	}
-	return errors.New("an acknowledged state is lost")
 }
