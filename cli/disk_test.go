@@ -1,9 +1,11 @@
 package cli_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -70,3 +72,39 @@ func (d *disk) restore() {
 	output(d.t, "umount", d.path)
 	d.mount()
 }
+
+// free is how much room there is, in bytes.
+func (d *disk) free() uint64 {
+	d.t.Helper()
+	var stat syscall.Statfs_t
+	if err := syscall.Statfs(d.path, &stat); err != nil {
+		d.t.Fatal(err)
+	}
+	return stat.Bavail * uint64(stat.Frsize)
+}
+
+// fill takes room until so much is left, and clear gives it back.
+func (d *disk) fill(left uint64) {
+	d.t.Helper()
+	file, err := os.OpenFile(d.filler(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	for piece := make([]byte, 256<<10); d.free() > left && len(piece) > 0; {
+		if _, err := file.Write(piece); errors.Is(err, syscall.ENOSPC) {
+			piece = piece[:len(piece)/2]
+		} else if err != nil {
+			d.t.Fatal(err)
+		}
+	}
+}
+
+func (d *disk) clear() {
+	d.t.Helper()
+	if err := os.Remove(d.filler()); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *disk) filler() string { return filepath.Join(d.path, "filler") }

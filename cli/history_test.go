@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -99,7 +100,7 @@ func (h *historian) perform(p *process, client int, op asked) told {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if known := h.values[op.name]; out.value != "" && (len(known) == 0 || known[len(known)-1] != out.value) {
-		h.values[op.name] = append(known[:len(known):len(known)], out.value)
+		h.values[op.name] = append(slices.Clip(known), out.value)
 	}
 	h.history = append(h.history, porcupine.Operation{ClientId: client, Input: op, Output: out, Call: call, Return: returned})
 	return out

@@ -289,5 +289,15 @@ func (s *service) openStore(c config.Config) (*kv.Store, error) {
 			"the key that the store was made with is needed, as a line of that file",
 		}
 	}
-	return store, err
+	if err != nil {
+		return nil, err
+	}
+	if c.Store.MinFreeBytes < kv.DefaultMinFreeBytes {
+		s.log.Warn("store.min_free_bytes is less than the database may still have to write: a disk that fills up may end the process",
+			"min_free_bytes", c.Store.MinFreeBytes, "default", kv.DefaultMinFreeBytes)
+	}
+	if err := store.Writable(); err != nil {
+		s.log.Warn("no changes are taken until that is mended", "err", err)
+	}
+	return store, nil
 }

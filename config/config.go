@@ -123,7 +123,7 @@ func Default() Config {
 			Shutdown: Duration{Duration: 30 * time.Second},
 		},
 		Limits: Limits{MaxConnections: 4096},
-		Store:  Store{MinFreeBytes: 128 << 20, MaxIndexedTokens: 2_000_000},
+		Store:  Store{MinFreeBytes: 172 << 20, MaxIndexedTokens: 2_000_000},
 		Log:    Log{Level: "info", Format: "text"},
 		Audit:  Audit{Enabled: true},
 	}

@@ -8,6 +8,8 @@ import (
 	"hash"
 	"iter"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // A backup is a sequence of CBOR items (RFC 8742): a head, an entry for each
@@ -63,7 +65,8 @@ type BackupInfo struct {
 func (s *Snapshot) Backup(taken time.Time) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		b := &backup{sum: sha256.New(), yield: yield}
-		if err := b.write(s, taken); err != nil && !errors.Is(err, errEnough) {
+		err := s.store.writer.guard(func() error { return b.write(s, taken) })
+		if err != nil && !errors.Is(err, errEnough) {
 			yield(nil, err)
 		}
 	}
@@ -115,27 +118,24 @@ func (b *backup) item(item any) error {
 }
 
 func (b *backup) entries(s *Snapshot, prefix string) error {
-	it, err := s.begin(prefix)
-	if err != nil {
-		return err
-	}
-	defer it.Close()
-	for ; it.Valid(); it.Next() {
-		key := it.Item().Key()
-		err := it.Item().Value(func(raw []byte) error {
-			if prefix == recordPrefix {
-				b.tokens++
-				if _, err := s.vault.open(nameOf(key), raw); err != nil {
-					return err
+	return s.each(prefix, func(it *badger.Iterator) error {
+		for ; it.Valid(); it.Next() {
+			key := it.Item().Key()
+			err := it.Item().Value(func(raw []byte) error {
+				if prefix == recordPrefix {
+					b.tokens++
+					if _, err := s.vault.open(nameOf(key), raw); err != nil {
+						return err
+					}
 				}
+				return b.item(backupEntry{Key: key, Value: raw})
+			})
+			if err != nil {
+				return err
 			}
-			return b.item(backupEntry{Key: key, Value: raw})
-		})
-		if err != nil {
-			return err
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // backupMAC authenticates a backup by its end.

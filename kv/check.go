@@ -69,7 +69,7 @@ func Check(o Options, progress Progress) (report Report, err error) {
 		}
 		defer func() { err = errors.Join(err, drop()) }()
 	}
-	err = inDatabase(badgerOptions(o).WithReadOnly(closed).WithNumCompactors(0), o.MasterKeys, func(db *badger.DB, v view) error {
+	err = inDatabase(badgerOptions(o).WithReadOnly(closed), o.MasterKeys, func(db *badger.DB, v view) error {
 		return (&checker{view: v, report: &report, progress: progress, about: records(db)}).check()
 	})
 	return report, report.addDamage(err)
@@ -139,7 +139,7 @@ func inDatabase(o badger.Options, keys []MasterKey, work func(*badger.DB, view) 
 	}
 	if err == nil {
 		txn := db.NewTransaction(false)
-		err = work(db, view{txn: txn, vault: newVault(dataKey)})
+		err = guard(func() error { return work(db, view{txn: txn, vault: newVault(dataKey)}) })
 		txn.Discard()
 	}
 	clear(dataKey)
@@ -164,10 +164,10 @@ type checker struct {
 }
 
 // CheckIntegrity is Check for a snapshot of a store that is open.
-func (s *Snapshot) CheckIntegrity() (err error) {
-	defer s.store.writer.outlive(&err)
+func (s *Snapshot) CheckIntegrity() error {
 	var report Report
-	err = (&checker{view: s.view, report: &report, progress: func(int, int) {}}).check()
+	c := &checker{view: s.view, report: &report, progress: func(int, int) {}}
+	err := s.store.writer.guard(c.check)
 	for _, finding := range report.Findings {
 		err = errors.Join(err, fmt.Errorf("%w: %s", ErrCorrupt, finding.What))
 	}

@@ -51,7 +51,7 @@ func copyWhole(from, to string) error {
 	})
 }
 
-func copyFile(from, to string, copy func(source, target *os.File) error) error {
+func copyFile(from, to string, transfer func(source, target *os.File) error) error {
 	source, err := os.Open(from)
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func copyFile(from, to string, copy func(source, target *os.File) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(copy(source, target), target.Close())
+	return errors.Join(transfer(source, target), target.Close())
 }
 
 // copySparse leaves out what is zero: Badger's logs mostly are.

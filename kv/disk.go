@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // reserve keeps some room on the disk free. Badger writes through mapped sparse
@@ -25,7 +27,7 @@ func (r reserve) check() error {
 	}
 	free, err := r.free(r.dir)
 	if err != nil {
-		return fmt.Errorf("%w: the disk does not tell its free space: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if free < r.min {
 		return fmt.Errorf("%w: %d bytes are free, %d are kept in reserve", ErrFull, free, r.min)
@@ -33,10 +35,22 @@ func (r reserve) check() error {
 	return nil
 }
 
+// freeBytes fails where nothing can be written: a write through a map would be the end
+// of the process then. A file system that has shut itself down may still know its size,
+// but tells nothing of a file.
 func freeBytes(dir string) (uint64, error) {
-	var stat syscall.Statfs_t
-	if err := syscall.Statfs(dir, &stat); err != nil {
-		return 0, err
+	var (
+		stat   unix.Statfs_t
+		folder unix.Stat_t
+	)
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return 0, fmt.Errorf("the disk does not tell its free space: %w", err)
+	}
+	if stat.Flags&unix.ST_RDONLY != 0 {
+		return 0, fmt.Errorf("the disk: %w", unix.EROFS)
+	}
+	if err := unix.Stat(dir, &folder); err != nil {
+		return 0, fmt.Errorf("the disk: %w", err)
 	}
 	return stat.Bavail * uint64(stat.Frsize), nil //nolint:gosec // a size is positive
 }

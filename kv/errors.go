@@ -78,8 +78,9 @@ var (
 	// store again ends it: entries reach Badger's memory before its log is synced,
 	// so what memory shows may not be what the disk holds. Reads go on, unless the
 	// failure took Badger's memory with it; then they return it too. A change also
-	// gets it, and changes nothing, while the disk does not tell its free space.
-	ErrUnavailable = errors.New("the store takes no changes after a failed commit")
+	// gets it, and changes nothing, while the disk is read-only or does not tell its
+	// free space, and so does a read of what the disk does not give.
+	ErrUnavailable = errors.New("a commit or the disk has failed")
 
 	// ErrCorrupt is returned where a record, or what leads to it, is damaged or was
 	// changed by something else than this package.

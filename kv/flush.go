@@ -102,7 +102,14 @@ func (f *flusher) flushGroup(dirty []int) (rest []int) {
 	for len(dirty) > 0 {
 		shard := dirty[0]
 		f.index.shards[shard].dirty.Store(false)
-		uses, writes, err := f.gather(g, shard)
+		var (
+			uses   uses
+			writes []write
+		)
+		err := f.guard(func() (err error) {
+			uses, writes, err = f.gather(g, shard)
+			return err
+		})
 		if err == nil && !g.fits(writes) && len(gathered) > 0 {
 			f.index.shards[shard].dirty.Store(true)
 			break
@@ -119,7 +126,7 @@ func (f *flusher) flushGroup(dirty []int) (rest []int) {
 	}
 	err := g.failure
 	if err == nil {
-		err = f.sync(g)
+		err = f.sync(g) // the reserve was looked at a moment ago
 	}
 	for shard, uses := range gathered {
 		if err == nil {

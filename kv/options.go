@@ -25,7 +25,8 @@ type Options struct {
 	TokenPrefix string
 
 	// MinFreeBytes is the reserve: with less room on the disk, changes are
-	// refused with ErrFull before they reach Badger.
+	// refused with ErrFull before they reach Badger. Less than DefaultMinFreeBytes
+	// may let a disk that fills up end the process. Zero is no reserve.
 	MinFreeBytes uint64
 
 	// MaxIndexed bounds the tokens that are held in memory for verification, at
@@ -72,9 +73,23 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// memtableSize bounds what lies in memory only (and in the log), and through it
-// a transaction: 15 % of it in bytes. The largest Bulk fits.
-const memtableSize = 8 << 20
+// Sizes of Badger, in bytes and numbers.
+const (
+	// memtableSize bounds what lies in memory only (and in the log), and through it
+	// a transaction: 15 % of it in bytes. The largest Bulk fits.
+	memtableSize  = 8 << 20
+	memtables     = 2        // that wait to be written out, beside the one in use
+	level0Tables  = 4        // from which on they are compacted, each as large as a memtable
+	level0Stall   = 8        // at which the writing out of memtables waits
+	baseLevelSize = 10 << 20 // of the level below
+	tableSize     = 2 << 20  // there; twice that one level on
+)
+
+// DefaultMinFreeBytes is what Badger may still have to write for what it has accepted.
+const DefaultMinFreeBytes = 2*memtableSize + // the rest of the log, and the next one
+	(memtables+1)*memtableSize + // memtables, as tables
+	level0Stall*memtableSize + 2*baseLevelSize + // all of level 0, merged with the level below before either goes
+	12*2*tableSize // and beside it a table of a level, merged with some ten of the next
 
 // badgerOptions sizes Badger for an appliance: tens of megabytes instead of its
 // defaults' hundreds.
@@ -83,7 +98,11 @@ func badgerOptions(o Options) badger.Options {
 		WithSyncWrites(true). // Badger's default is false
 		WithLogger(badgerLog{o.Log}).
 		WithMemTableSize(memtableSize).
-		WithNumMemtables(2).
+		WithNumMemtables(memtables).
+		WithNumLevelZeroTables(level0Tables).
+		WithNumLevelZeroTablesStall(level0Stall).
+		WithBaseLevelSize(baseLevelSize).
+		WithBaseTableSize(tableSize).
 		WithNumCompactors(2).
 		// Values are sealed, so they do not compress; blocks then come straight
 		// from the mapped file, which needs no cache of ours.

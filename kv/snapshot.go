@@ -25,9 +25,10 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 // Close lets go of the snapshot.
 func (s *Snapshot) Close() {
 	defer s.store.users.Done()
-	var moot error // Badger counts an iterator that it failed to make as open
-	defer s.store.writer.outlive(&moot)
-	s.txn.Discard()
+	_ = s.store.writer.guard(func() error { // Badger counts an iterator that it failed to make as open
+		s.txn.Discard()
+		return nil
+	})
 }
 
 // Tokens are the tokens that a filter means at a moment, in the order of their
@@ -58,33 +59,37 @@ func (s *Snapshot) WithValues() iter.Seq2[Created, error] {
 
 func (s *Snapshot) filtered(f Filter, after string, now time.Time) iter.Seq2[record, error] {
 	return func(yield func(record, error) bool) {
-		it, err := s.begin(recordPrefix + f.Prefix)
-		if err != nil {
+		enough := false
+		err := s.each(recordPrefix+f.Prefix, func(it *badger.Iterator) error {
+			if after != "" && after >= f.Prefix {
+				it.Seek(append(recordKey(after), 0))
+			}
+			for r, err := range s.records(it) {
+				if err == nil {
+					err = s.index.addUses(&r, s.store.uses)
+				}
+				if err != nil {
+					return err
+				}
+				if f.Matches(r.Token, now) && !yield(r, nil) {
+					enough = true
+					return nil
+				}
+			}
+			return nil
+		})
+		if err != nil && !enough {
 			yield(record{}, err)
-			return
-		}
-		defer it.Close()
-		if after != "" && after >= f.Prefix {
-			it.Seek(append(recordKey(after), 0))
-		}
-		for r, err := range s.records(it) {
-			if err == nil {
-				err = s.index.addUses(&r, s.store.uses)
-			}
-			if err == nil && !f.Matches(r.Token, now) {
-				continue
-			}
-			if !yield(r, err) || err != nil {
-				return
-			}
 		}
 	}
 }
 
-// begin begins a reading of the keys that begin with a prefix.
-func (s *Snapshot) begin(prefix string) (it *badger.Iterator, err error) {
-	defer s.store.writer.outlive(&err)
-	it = s.iterate(prefix)
-	it.Rewind()
-	return it, nil
+// each reads the keys that begin with a prefix.
+func (s *Snapshot) each(prefix string, read func(*badger.Iterator) error) error {
+	return s.store.writer.guard(func() error {
+		it := s.iterate(prefix)
+		defer it.Close()
+		it.Rewind()
+		return read(it)
+	})
 }

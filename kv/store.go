@@ -99,9 +99,8 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) countAll(snapshot *badger.Txn) (err error) {
-	defer s.writer.outlive(&err)
-	return s.census.count(snapshot, &s.closed)
+func (s *Store) countAll(snapshot *badger.Txn) error {
+	return s.writer.guard(func() error { return s.census.count(snapshot, &s.closed) })
 }
 
 // inspectFiles finds what is wrong with the files, all of which it reads once, before
@@ -231,11 +230,12 @@ func (s *Store) operate(operation func() error) error {
 }
 
 // read reads the latest state. The store must be kept open.
-func (s *Store) read(read func(view) error) (err error) {
-	defer s.writer.outlive(&err)
-	view := s.newView()
-	defer view.txn.Discard()
-	return read(view)
+func (s *Store) read(read func(view) error) error {
+	return s.writer.guard(func() error {
+		view := s.newView()
+		defer view.txn.Discard()
+		return read(view)
+	})
 }
 
 func (s *Store) newView() view { return view{s.db.NewTransaction(false), s.vault, s.index} }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -571,3 +572,45 @@ func count(t *testing.T, store *kvtest.Store) int {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// A page that the disk does not give is an error, not the end of the process.
+func TestStore_unreadableDisk(t *testing.T) {
+	store := kvtest.New(t)
+	do(t, second(store.CreateAll(specs("x", 800))))
+	store.Reopen() // which writes a table
+	store.AwaitFilled()
+	census(t, store.Store)
+	tables, err := filepath.Glob(filepath.Join(store.Options.Dir, "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatal(tables, err)
+	}
+	for _, table := range tables {
+		do(t, os.Truncate(table, 0)) // what is behind a file's end is a fault, too
+	}
+	snapshot, err := store.Snapshot()
+	do(t, err)
+	var listing, backing error
+	for _, listing = range snapshot.Tokens(kv.Filter{}, "", kvtest.Start) {
+		break
+	}
+	for _, backing = range snapshot.Backup(kvtest.Start) {
+	}
+	for what, err := range map[string]error{
+		"get":       second(store.Get("x-00001")),
+		"value":     second(store.Value("x-00001")),
+		"list":      listing,
+		"backup":    backing,
+		"update":    second(store.Update("x-00001", kv.Patch{})),
+		"create":    second(store.CreateAll(specs("x", 1))),
+		"integrity": snapshot.CheckIntegrity(),
+	} {
+		if !errors.Is(err, kv.ErrUnavailable) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	snapshot.Close()
+	_ = store.Close()
+	if _, err := kv.Open(store.Options); !errors.Is(err, kv.ErrCorrupt) {
+		t.Errorf("opened again: %v", err)
+	}
+}

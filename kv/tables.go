@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
@@ -53,8 +54,10 @@ func listedTables(dir string) (map[uint64]badger.TableManifest, error) {
 	return list.Tables, nil
 }
 
-// verifyTable recovers, since the library panics at some damage.
+// verifyTable recovers, since the library panics at some damage, and a page that the
+// disk does not give is a fault.
 func verifyTable(path string, compression options.CompressionType) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			err = errors.New("it has a block that cannot be read")

@@ -104,18 +104,6 @@ func (w *writer) writable() error {
 	return w.reserve.check()
 }
 
-// outlive, deferred around a read, turns a panic into ErrUnavailable where a
-// commit has failed: after Badger could not make its next log it has no
-// memtable (ensureRoomForWrite), and every read of it panics.
-func (w *writer) outlive(err *error) {
-	if !w.failed.Load() {
-		return
-	}
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("%w: it cannot be read any more: %v", ErrUnavailable, p)
-	}
-}
-
 func (w *writer) run() {
 	defer close(w.stopped)
 	flush := newFlusher(w)
@@ -126,8 +114,8 @@ func (w *writer) run() {
 				flush.all()
 				return
 			}
-			if err := w.writable(); err != nil {
-				op.finish(err)
+			if w.failed.Load() {
+				op.finish(ErrUnavailable)
 				continue
 			}
 			w.commitGroup(op)
@@ -183,7 +171,10 @@ func (w *writer) decide(g *group, op *operation) (changes []change, writes []wri
 			changes, writes, err = nil, nil, fmt.Errorf("panic in a change: %v", p)
 		}
 	}()
-	changes, err = op.decide(w.view(g))
+	err = w.guard(func() error {
+		changes, err = op.decide(w.view(g))
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -219,6 +210,9 @@ func enter(c change) []write {
 func (w *writer) commit(g *group) error {
 	defer g.txn.Discard()
 	err := g.failure
+	if err == nil && g.wrote { // as late as can be, since a write through a map that fails is the end
+		err = w.reserve.check()
+	}
 	if err == nil {
 		begin := time.Now()
 		if err = w.sync(g); err == nil && g.wrote {

@@ -1,0 +1,183 @@
+package cli_test
+
+import (
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tokend/config"
+	"tokend/kv"
+)
+
+// A disk that others fill while clients write: changes are refused, the rest goes on,
+// room heals it, and nothing that was answered is lost, also where the process is killed
+// while there is none.
+func TestTorture_fullDisk(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	made := map[string]string{} // values by name
+	for round := range inLongRun(20, 2) {
+		p := startProcess(t, d.path)
+		if round == 0 {
+			p.awaitStatus(http.StatusCreated, "POST", "/_/token", `{"name":"kept"}`)
+		}
+		fillUnder(t, p, d, round, made)
+		for name, value := range made {
+			if status, err := p.present(value); err != nil || status != http.StatusOK {
+				t.Fatalf("%s: %d, %v\n%s", name, status, err, &p.log)
+			}
+		}
+		if status, listed, err := p.ask("GET", "/_/token", ""); err != nil || status != http.StatusOK || len(listed) < len(made) {
+			t.Fatalf("%d of %d tokens, %d, %v", len(listed), len(made), status, err)
+		}
+		for _, change := range [][3]string{{"POST", "/_/token", `{"name":"x"}`}, {"DELETE", "/_/token?name=kept", ""}, {"POST", "/_/token/rotate", `{"name":"kept"}`}} {
+			if status, _, err := p.ask(change[0], change[1], change[2]); err != nil || status != http.StatusInsufficientStorage {
+				t.Errorf("%s %s: %d, %v", change[0], change[1], status, err)
+			}
+		}
+		if round%2 == 0 {
+			d.clear()
+			p.awaitStatus(http.StatusCreated, "POST", "/_/token", fmt.Sprintf(`{"name":"healed-%d"}`, round))
+			p.stop()
+		} else {
+			_ = p.cmd.Process.Kill()
+			_ = p.cmd.Wait()
+			refused, err := exec.Command("tokend", "--listen", "unix:"+filepath.Join(t.TempDir(), "tokend.sock"), "--data-dir", filepath.Join(d.path, "data")).CombinedOutput()
+			if err == nil || !strings.Contains(string(refused), "the disk is nearly full") {
+				t.Errorf("started on a full disk: %v\n%s", err, refused)
+			}
+			d.clear()
+		}
+		expectSound(t, d.path)
+	}
+	t.Logf("%d tokens in %d rounds", len(made), inLongRun(20, 2))
+}
+
+// fillUnder fills the disk while clients make tokens. Badger gets a second for what it
+// has accepted before nothing is left at all.
+func fillUnder(t *testing.T, p *process, d *disk, round int, made map[string]string) {
+	t.Helper()
+	var (
+		mu      sync.Mutex
+		wg      sync.WaitGroup
+		refused atomic.Int64
+	)
+	const clients = 16
+	for client := range clients {
+		wg.Go(func() {
+			for i := 0; refused.Load() < clients; i++ {
+				name := fmt.Sprintf("%d-%d-%d-%s", round, client, i, strings.Repeat("n", 90))
+				status, created, err := p.ask("POST", "/_/token", fmt.Sprintf(`{"name":%q}`, name))
+				switch {
+				case err != nil || status != http.StatusCreated && status != http.StatusInsufficientStorage:
+					t.Errorf("%d, %v", status, err)
+					refused.Add(clients)
+				case status == http.StatusInsufficientStorage:
+					refused.Add(1)
+				default:
+					mu.Lock()
+					made[name] = created[0].Token
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	time.Sleep(300 * time.Millisecond)
+	d.fill(kv.DefaultMinFreeBytes - 16<<20)
+	wg.Wait()
+	time.Sleep(time.Second)
+	d.fill(0)
+	if t.Failed() {
+		t.Fatalf("the log:\n%s", &p.log)
+	}
+}
+
+// awaitStatus asks until it gets a status.
+func (p *process) awaitStatus(want int, method, target, body string) {
+	p.t.Helper()
+	var status int
+	for range 500 {
+		if status, _, _ = p.ask(method, target, body); status == want {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	p.t.Fatalf("%s %s: %d, want %d\n%s", method, target, status, want, &p.log)
+}
+
+// The default reserve is what Badger may need, and no more than people give it.
+func TestDefaultReserve(t *testing.T) {
+	if got := config.Default().Store.MinFreeBytes; got != kv.DefaultMinFreeBytes || got > 256<<20 {
+		t.Errorf("%d, want %d", got, kv.DefaultMinFreeBytes)
+	}
+}
+
+// A file system that has failed: no change is answered as made, verification goes on.
+// (A commit under way in that very moment may end the process.)
+func TestTorture_failingDisk(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	ended := 0
+	rounds := inLongRun(30, 3)
+	for round := range rounds {
+		p := startProcess(t, d.path)
+		_, created, err := p.ask("POST", "/_/token", fmt.Sprintf(`{"name":"kept-%d"}`, round))
+		if err != nil || len(created) != 1 {
+			t.Fatal(created, err)
+		}
+		var (
+			wg    sync.WaitGroup
+			cut   atomic.Bool
+			after atomic.Int64 // refusals
+		)
+		for client := range 4 {
+			wg.Go(func() {
+				for i := 0; after.Load() < 100; i++ {
+					wasCut := cut.Load()
+					status, _, err := p.ask("POST", "/_/token", fmt.Sprintf(`{"name":"%d-%d-%d"}`, round, client, i))
+					switch {
+					case err != nil:
+						return
+					case wasCut && status != http.StatusServiceUnavailable:
+						t.Errorf("status %d after the failure", status)
+						return
+					case wasCut:
+						after.Add(1)
+					}
+				}
+			})
+		}
+		time.Sleep(50 * time.Millisecond)
+		d.cut()
+		cut.Store(true)
+		wg.Wait()
+		status, err := p.present(created[0].Token)
+		switch {
+		case err != nil:
+			ended++
+			if !strings.Contains(p.log.String(), "SIGBUS") {
+				t.Errorf("it ended:\n%s", &p.log)
+			}
+		case status != http.StatusOK:
+			t.Errorf("verification: %d", status)
+		}
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+		d.restore()
+		expectSound(t, d.path)
+	}
+	p := startProcess(t, d.path)
+	for round := range rounds {
+		if status, _, err := p.ask("GET", fmt.Sprintf("/_/token?name=kept-%d", round), ""); err != nil || status != http.StatusOK {
+			t.Errorf("kept-%d: %d, %v", round, status, err)
+		}
+	}
+	p.stop()
+	t.Logf("it lived on in %d of %d failures", rounds-ended, rounds)
+}
