@@ -95,6 +95,9 @@ func (s *Server) answer(r *request, rt *route) (reply, error) {
 	if err := s.authorize(r, rt); err != nil {
 		return reply{}, err
 	}
+	if err := s.admit(r, rt); err != nil {
+		return reply{}, err
+	}
 	if err := s.announce(r, rt); err != nil {
 		return reply{}, err
 	}

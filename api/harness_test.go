@@ -85,6 +85,7 @@ func newServer(t testing.TB, adjust ...any) *server {
 		},
 		Timeouts:       api.Timeouts{Header: 5 * time.Second, Body: 5 * time.Second, Write: 5 * time.Second, Idle: time.Minute},
 		MaxConnections: 1000,
+		MaxManagement:  500,
 	}
 	for _, a := range adjust {
 		if f, ok := a.(func(*api.Config)); ok {

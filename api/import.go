@@ -98,7 +98,7 @@ func (s *Server) importBatches(body []byte) iter.Seq[[]line] {
 		for text := range bytes.Lines(body) {
 			number++
 			if text = bytes.Trim(text, " \t\r\n"); len(text) > 0 { // what JSON has for white space
-				batch = append(batch, s.parseLine(number, text))
+				s.inTurn(func() { batch = append(batch, s.parseLine(number, text)) })
 			}
 			if len(batch) == importBatch {
 				if !yield(batch) {

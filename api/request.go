@@ -49,6 +49,8 @@ type received struct {
 	body     []byte
 	bodyRead bool // to its end
 
+	leave func() // a place among the requests under way; nil: it has none
+
 	failed   string         // the code of the problem that was answered
 	verified bool           // what was presented to be verified was
 	verdict  metrics.Result // of that
@@ -87,6 +89,9 @@ func newRequest(ctx *fasthttp.RequestCtx) *request {
 }
 
 func (r *request) release() {
+	if r.leave != nil {
+		r.leave()
+	}
 	r.received = received{}
 	requests.Put(r)
 }

@@ -53,6 +53,7 @@ type Settings struct {
 	AllowedHosts   []string          // beside localhost and IP addresses, for the pages that need no token
 	Timeouts       Timeouts
 	MaxConnections int // on listeners for all; at most 1<<20
+	MaxManagement  int // requests of management under way
 	Audit          Audit
 	AccessLog      bool // every request goes to Log
 	MetricsToken   bool // a scrape needs an issued token
@@ -73,6 +74,7 @@ type Server struct {
 	router      *router.Router
 	http        *fasthttp.Server
 	connections connections
+	overload    overload
 	scraping    sync.Mutex
 	scraper     fasthttp.RequestHandler
 	broken      *metrics.Route
@@ -86,7 +88,7 @@ type Server struct {
 
 // New makes a server that is not serving yet.
 func New(c Config, settings Settings) *Server {
-	s := &Server{Config: c, settings: &atomic.Pointer[Settings]{}}
+	s := &Server{Config: c, settings: &atomic.Pointer[Settings]{}, overload: newOverload()}
 	s.Apply(settings)
 	s.connections = connections{
 		settings:  s.settings,

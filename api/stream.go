@@ -18,6 +18,7 @@ type stream struct {
 	server    *Server
 	requestID string
 	snapshot  *kv.Snapshot
+	leave     func()                // the request's place
 	views     iter.Seq2[any, error] // what it shows; may be read again
 	form      form
 
@@ -44,7 +45,8 @@ type form struct {
 const streamPiece = 4 << 10 // what fasthttp reads at once
 
 func (s *Server) newStream(r *request, snapshot *kv.Snapshot, views iter.Seq2[any, error], form form) *stream {
-	l := &stream{server: s, requestID: string(r.id), snapshot: snapshot, views: views, form: form}
+	l := &stream{server: s, requestID: string(r.id), snapshot: snapshot, leave: r.leave, views: views, form: form}
+	r.leave = nil
 	l.rewind()
 	return l
 }
@@ -58,6 +60,10 @@ func (l *stream) rewind() {
 func (l *stream) Close() error {
 	l.stop()
 	l.snapshot.Close()
+	if l.leave != nil {
+		l.leave()
+		l.leave = nil
+	}
 	return nil
 }
 
@@ -91,7 +97,8 @@ func (l *stream) Read(p []byte) (n int, err error) {
 		}
 	}()
 	if len(l.unread) == 0 && !l.ended {
-		if err := l.fill(); err != nil {
+		l.server.inTurn(func() { err = l.fill() })
+		if err != nil {
 			l.server.Log.Error("a stream broke off", "request_id", l.requestID, "err", err)
 			return 0, err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -91,6 +92,7 @@ func (s *service) prepare(c config.Config) (*prepared, error) {
 			Idle:   c.Timeouts.Idle.Duration,
 		},
 		MaxConnections: connectionLimit(c.Limits.MaxConnections, s.log),
+		MaxManagement:  c.Limits.MaxManagement,
 		AccessLog:      c.Log.Access,
 		MetricsToken:   c.Metrics.Token,
 	}}
@@ -151,9 +153,24 @@ func admins(c config.Config, data *dataDir) ([]api.Admin, error) {
 	return all, nil
 }
 
-// connectionLimit is the configured one, or less where the system does not give
-// us the file descriptors for it.
+// connectionLimit is the configured one, or less where the system does not give us the
+// memory or the file descriptors for it.
 func connectionLimit(configured int, log *slog.Logger) int {
+	return limitByFiles(limitByMemory(configured, log), log)
+}
+
+// limitByMemory leaves the connections a quarter of what the process may have.
+func limitByMemory(configured int, log *slog.Logger) int {
+	const each = 32 << 10 // bytes: two buffers and a stack
+	possible := debug.SetMemoryLimit(-1) / 4 / each
+	if int64(configured) <= possible {
+		return configured
+	}
+	log.Warn("limits.max_connections is lowered to what the limit of memory allows", "max_connections", possible, "configured", configured)
+	return int(possible)
+}
+
+func limitByFiles(configured int, log *slog.Logger) int {
 	const others = 256 // the store's files, listeners, refused connections
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || uint64(configured)+others <= limit.Cur { //nolint:gosec // validated

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 
 	"tokend/api"
@@ -112,7 +113,17 @@ func newService(c config.Config, load func() (config.Config, error), stderr io.W
 	s.auditSink = newSink(&s.auditFile)
 	s.level.Set(levelOf(c.Log))
 	s.log = slog.New(newHandler(c.Log, s.logSink, isJournal(stderr), &s.level))
+	s.limitMemory()
 	return s
+}
+
+// limitMemory has the garbage collector keep to the limit that systemd, or who else makes
+// control groups, gives the process, unless GOMEMLIMIT says otherwise.
+func (s *service) limitMemory() {
+	_, err := memlimit.Set(memlimit.WithRatio(0.8), memlimit.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil && !errors.Is(err, memlimit.ErrNoLimit) && !errors.Is(err, memlimit.ErrNoCgroup) {
+		s.log.Debug("the limit of memory is not known", "err", err)
+	}
 }
 
 // prepareProcess makes the process one that serves.

@@ -72,6 +72,7 @@ type Timeouts struct {
 // Limits bound what all clients together may take.
 type Limits struct {
 	MaxConnections int `toml:"max_connections"`
+	MaxManagement  int `toml:"max_management"`
 }
 
 // Store is about the database.
@@ -117,12 +118,12 @@ func Default() Config {
 		Token:       Token{Prefix: "tkd"},
 		Timeouts: Timeouts{
 			Header:   Duration{Duration: 5 * time.Second},
-			Body:     Duration{Duration: 10 * time.Second},
-			Write:    Duration{Duration: 10 * time.Second},
+			Body:     Duration{Duration: 8 * time.Second},
+			Write:    Duration{Duration: 8 * time.Second},
 			Idle:     Duration{Duration: 2 * time.Minute},
 			Shutdown: Duration{Duration: 30 * time.Second},
 		},
-		Limits: Limits{MaxConnections: 4096},
+		Limits: Limits{MaxConnections: 4096, MaxManagement: 64},
 		Store:  Store{MinFreeBytes: 172 << 20, MaxIndexedTokens: 2_000_000},
 		Log:    Log{Level: "info", Format: "text"},
 		Audit:  Audit{Enabled: true},

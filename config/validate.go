@@ -143,11 +143,18 @@ func (t Timeouts) validate() (errs []error) {
 	return errs
 }
 
-func (l Limits) validate() []error {
-	if l.MaxConnections < 1 || l.MaxConnections > 1<<20 {
-		return []error{fmt.Errorf("limits.max_connections: %d is not between 1 and %d", l.MaxConnections, 1<<20)}
+func (l Limits) validate() (errs []error) {
+	for _, limit := range []struct {
+		key   string
+		value int
+	}{
+		{"max_connections", l.MaxConnections}, {"max_management", l.MaxManagement},
+	} {
+		if limit.value < 1 || limit.value > 1<<20 {
+			errs = append(errs, fmt.Errorf("limits.%s: %d is not between 1 and %d", limit.key, limit.value, 1<<20))
+		}
 	}
-	return nil
+	return errs
 }
 
 func (s Store) validate() []error {
