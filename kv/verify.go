@@ -69,8 +69,9 @@ func (s *Store) check(presented []byte) (e found, now int64, err error) {
 	}
 	now = s.now().UnixMilli()
 	hash := s.vault.hash(presented)
+	filled := s.index.filled.Load() // first: what was not found may be offered a moment later
 	e, ok := s.index.find(hash.fingerprint())
-	if !ok && !s.index.whole() {
+	if !ok && (!filled || s.index.overflowed.Load()) { // last: what was thrown out may just have been
 		e, ok, err = s.load(hash)
 		now = s.now().UnixMilli() // it may have waited while the token expired
 	}

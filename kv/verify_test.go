@@ -338,3 +338,29 @@ func keysOnDisk(t *testing.T, store *kvtest.Store, prefix string) (found [][]byt
 }
 
 func third[A, B any](_ A, _ B, err error) error { return err }
+
+// A good value is good at any moment after the start, also that in which the index has
+// just been filled.
+func TestVerify_whileItFills(t *testing.T) {
+	store := kvtest.New(t)
+	wanted := specs("x", 900)
+	for i := range wanted {
+		wanted[i].Active = true
+	}
+	made, err := store.CreateAll(wanted)
+	do(t, err)
+	for range 60 {
+		store.Reopen()
+		var wg sync.WaitGroup
+		for part := range 3 {
+			wg.Go(func() {
+				for i := len(made) - 1 - part; i >= 0; i -= 3 { // the last are filled in last
+					if _, err := store.Peek([]byte(made[i].Value.Reveal())); err != nil {
+						t.Errorf("%s: %v", made[i].Name, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
