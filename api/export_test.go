@@ -96,3 +96,38 @@ func (s *Server) Connections() int { return s.connections.count() }
 
 // Handle answers a request that was read already.
 func (s *Server) Handle(ctx *fasthttp.RequestCtx) { s.router.Handler(ctx) }
+
+// CheckFraming is what the adapter thinks of a request's first line and headers, and
+// how long its body is: -1 in chunks.
+func CheckFraming(h *fasthttp.RequestHeader) (length int, err error) {
+	const none = -2 // fasthttp's
+	if length = h.ContentLength(); length == none {
+		length = 0
+	}
+	return length, checkFraming(h, false)
+}
+
+// ParseQuery takes a query as the list does.
+func ParseQuery(query string) error {
+	var ctx fasthttp.RequestCtx
+	ctx.Request.SetRequestURI("/_/token?" + query)
+	r := newRequest(&ctx)
+	defer r.release()
+	if err := r.parseQuery(listParams); err != nil {
+		return err
+	}
+	_, err := r.listQuery()
+	return err
+}
+
+// TokenInForm finds the token to introspect.
+var TokenInForm = tokenInForm
+
+// ParseImportLine reads a line of an import and gives the problem with it.
+func (s *Server) ParseImportLine(text []byte) (name string, wrong error) {
+	l := s.parseLine(1, text)
+	if l.wrong != nil {
+		return "", l.wrong
+	}
+	return l.token.Name, nil
+}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -116,19 +117,19 @@ func newServer(t testing.TB, adjust ...any) *server {
 		s.client.CloseIdleConnections()
 		do(t, s.Shutdown(context.Background()))
 		do(t, <-served)
-		s.expectNoSecretInLog()
+		s.expectNoSecret()
 	})
 	return s
 }
 
-// expectNoSecretInLog holds for every test: no credential and no value.
-func (s *server) expectNoSecretInLog() {
+// expectNoSecret holds for every test, of the log and the metrics: no credential and no
+// value.
+func (s *server) expectNoSecret() {
 	s.t.Helper()
-	for _, secret := range []string{adminToken, readerToken, "tkd_"} {
-		if strings.Contains(s.log.String(), secret) {
-			s.t.Errorf("the log holds a secret:\n%s", s.log)
-		}
-	}
+	kvtest.ExpectNoSecret(s.t, "the log", []byte(s.log.String()), adminToken, readerToken, "tkd_")
+	scrape := httptest.NewRecorder()
+	s.Metrics.Handler(slog.New(slog.DiscardHandler)).ServeHTTP(scrape, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	kvtest.ExpectNoSecret(s.t, "the metrics", scrape.Body.Bytes(), adminToken, readerToken, "tkd_")
 }
 
 // answer is what came back.
@@ -204,6 +205,9 @@ func (s *server) expectConventions(r *http.Request, a answer) {
 	}
 	if strings.HasPrefix(r.URL.Path, "/_/") && a.header.Get("Cache-Control") != "no-store" {
 		s.t.Errorf("Cache-Control is %q", a.header.Get("Cache-Control"))
+	}
+	if a.status >= 400 || r.URL.Path == "/_/backup" {
+		kvtest.ExpectNoSecret(s.t, fmt.Sprintf("%s %s: the answer", r.Method, r.URL.Path), []byte(a.body), adminToken, readerToken)
 	}
 	for name := range a.header {
 		if strings.HasPrefix(name, "Access-Control-") || name == "Server" {

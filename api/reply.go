@@ -93,8 +93,8 @@ func (r *request) fail(p *problem) {
 		Title:     fasthttp.StatusMessage(p.status),
 		Status:    p.status,
 		Code:      p.code,
-		Detail:    p.detail,
-		Field:     p.field,
+		Detail:    valueShape.ReplaceAllLiteralString(p.detail, hidden), // which may have been pasted into the wrong place
+		Field:     valueShape.ReplaceAllLiteralString(p.field, hidden),
 		RequestID: string(r.id),
 	})
 }

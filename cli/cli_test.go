@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"tokend/cli"
+	"tokend/kv/kvtest"
 )
 
 func TestMain(m *testing.M) {
@@ -28,7 +30,11 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
-		UpdateScripts:       os.Getenv("UPDATE_GOLDEN") != "", // what is compared in them becomes what it is
+		Setup: func(env *testscript.Env) error {
+			env.Defer(func() { expectNoSecretIn(t, env.WorkDir) })
+			return nil
+		},
+		UpdateScripts: os.Getenv("UPDATE_GOLDEN") != "", // what is compared in them becomes what it is
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await":   await,
 			"request": request,
@@ -36,6 +42,21 @@ func TestScripts(t *testing.T) {
 			"hold":    hold,
 		},
 	})
+}
+
+// expectNoSecretIn looks at the stores and backups that a script leaves.
+func expectNoSecretIn(t *testing.T, folder string) {
+	stores, err := filepath.Glob(filepath.Join(folder, "*", "store"))
+	if err != nil {
+		t.Error(err)
+	}
+	backups, err := filepath.Glob(filepath.Join(folder, "*.backup"))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, path := range append(stores, backups...) {
+		kvtest.ExpectNoSecretIn(t, path)
+	}
 }
 
 func clientOf(ts *testscript.TestScript) *http.Client {

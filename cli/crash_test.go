@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tokend/kv/kvtest"
 )
 
 // process is a tokend of its own on a Unix socket.
@@ -85,7 +88,12 @@ func (p *process) start() {
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	p.t.Cleanup(func() { _ = p.cmd.Process.Kill(); p.client.CloseIdleConnections() })
+	p.t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+		p.client.CloseIdleConnections()
+		p.expectNoSecret()
+	})
 	for range 500 {
 		if status, _, err := p.ask("GET", "/readyz", ""); err == nil && status == http.StatusOK {
 			return
@@ -95,6 +103,25 @@ func (p *process) start() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait() // then the log is whole
 	p.t.Fatalf("the server is not ready:\n%s", &p.log)
+}
+
+// expectNoSecret holds for every test: there is no value and no key in the log, the
+// store's files and the backups.
+func (p *process) expectNoSecret() {
+	p.t.Helper()
+	var known []string
+	for _, name := range []string{"admin.token", "master.key"} {
+		content, _ := os.ReadFile(filepath.Join(p.dir, "data", name))
+		for line := range strings.Lines(string(content)) {
+			line = strings.TrimSpace(line)
+			known = append(known, line)
+			if raw, err := base64.StdEncoding.DecodeString(line); err == nil {
+				known = append(known, string(raw))
+			}
+		}
+	}
+	kvtest.ExpectNoSecret(p.t, "the log", []byte(p.log.String()), known...)
+	kvtest.ExpectNoSecretIn(p.t, filepath.Join(p.dir, "data", "store"), known...)
 }
 
 // stop ends the process gently and fails the test where it was not fine.

@@ -121,3 +121,18 @@ func (m *Moments) Add(at int64) { m.add(at) }
 func (m *Moments) Remove(at int64) { m.remove(at) }
 
 func (m *Moments) UpTo(at int64) int { return m.upTo(at) }
+
+// ReadUses reads last uses as they are stored, and gives how many there are.
+func ReadUses(raw []byte) (int, error) {
+	u, err := decodeUses(raw)
+	for i := range u.len() {
+		tag, at := u.at(i)
+		if u.of(tag) < at && u.of(tag) == neverUsed {
+			panic("a use is not found")
+		}
+	}
+	return u.len(), err
+}
+
+// CheckClosed holds a folder against what its CLOSED says.
+var CheckClosed = checkClosed

@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"tokend/kv/kvtest"
 )
 
 // build makes a package for this machine and gives its path.
@@ -199,6 +201,12 @@ func TestInstallation(t *testing.T) {
 		m.expect("systemctl status tokend", "version 0.0.1\"")
 		m.expect("tail -1 /etc/tokend/config.toml", `level = "debug"`)
 		m.expect("tokend token verify < /root/backup.token", "backup: read and write")
+	})
+	step("no value and no key is in the journal, the store or the backups", func(t *testing.T) {
+		kvtest.ExpectNoSecret(t, "the journal", []byte(m.run("journalctl -o cat --no-pager")), strings.TrimSpace(m.run("cat /root/master.key")), strings.TrimSpace(m.run("cat /root/admin.token")))
+		for _, folder := range []string{"var/lib/tokend/store", "var/backups/tokend", "var/log/tokend"} {
+			kvtest.ExpectNoSecretIn(t, filepath.Join(m.root, folder))
+		}
 	})
 	step("upgrade: what was stopped stays stopped", func(*testing.T) {
 		m.run("systemctl stop tokend.socket tokend.service")

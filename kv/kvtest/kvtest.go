@@ -1,6 +1,6 @@
 // Package kvtest gives tests a real store: on disk, in a temporary folder, with
 // a clock that only moves when told, and a look at every record and index entry
-// when the test ends.
+// when the test ends, and for secrets in its files.
 package kvtest
 
 import (
@@ -84,9 +84,11 @@ func (s *Store) shut() {
 	if err != nil && !s.damaged {
 		s.t.Errorf("integrity: %v", err)
 	}
+	secrets := s.secrets()
 	if err := s.Close(); err != nil {
 		s.t.Errorf("close: %v", err)
 	}
+	ExpectNoSecretIn(s.t, s.Options.Dir, secrets...)
 }
 
 // Damage changes a bit of a token's sealed value behind the store's back.

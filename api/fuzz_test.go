@@ -1,0 +1,106 @@
+package api_test
+
+import (
+	"bufio"
+	"bytes"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/valyala/fasthttp"
+
+	"tokend/api"
+	"tokend/metrics"
+)
+
+// What the adapter takes for a request, another reader of HTTP takes for the same one:
+// the same method and target, and above all a body of the same length.
+func FuzzFraming(f *testing.F) {
+	const host = "Host: localhost\r\n"
+	for _, request := range []string{
+		"GET /_/token?name=x HTTP/1.1\r\n" + host + "Authorization: Bearer x\r\n\r\n",
+		"POST /_/token HTTP/1.1\r\n" + host + "Content-Length: 14\r\nExpect: 100-continue\r\n\r\n",
+		"POST /_/token HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n",
+		"GET http://localhost/ HTTP/1.0\r\n" + host + "Connection: keep-alive\r\n\r\n",
+		"OPTIONS * HTTP/1.1\r\n" + host + "X: y\nContent-Length: 5\r\n\r\n",
+		"\r\nPUT //x/y?:// HTTP/1.1\r\nHost: [::1]:8470\r\nX-A:\tb \r\n c\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a@b,c\r\nTransfer-Encoding : chunked\r\nContent-Length: +1\r\n\r\n",
+	} {
+		f.Add([]byte(request))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var h fasthttp.RequestHeader
+		if err := h.Read(bufio.NewReaderSize(bytes.NewReader(raw), 16<<10)); err != nil {
+			return
+		}
+		length, err := api.CheckFraming(&h)
+		if err != nil {
+			return
+		}
+		other, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
+		if err != nil {
+			return // who refuses it takes it for nothing else
+		}
+		want := other.ContentLength
+		if length != int(want) || string(h.Method()) != other.Method || string(h.RequestURI()) != other.RequestURI ||
+			!strings.EqualFold(string(h.Host()), other.Host) && !strings.Contains(other.RequestURI, "://") {
+			t.Errorf("%q: %s %s of %s with %d bytes here, %s %s of %s with %d elsewhere", raw,
+				h.Method(), h.RequestURI(), h.Host(), length, other.Method, other.RequestURI, other.Host, want)
+		}
+	})
+}
+
+// Whatever the query, there is a list or a 400 that names a parameter.
+func FuzzQuery(f *testing.F) {
+	for _, query := range []string{"name=x", "prefix=%61&status=active&limit=10", "limit=0", "expires_before=-1", "a=b&a=c", "&", "=", "%", "prefix=%ff", "unused_since=9e9"} {
+		f.Add(query)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		if err := api.ParseQuery(query); err != nil {
+			if status, field := api.FieldOf(err); status != 400 || field == "" {
+				t.Errorf("%q: %d, field %q, %v", query, status, field, err)
+			}
+		}
+	})
+}
+
+// Whatever the form, there is one token in it or a 400.
+func FuzzForm(f *testing.F) {
+	for _, form := range []string{"token=x", "token=x&token=y", "token=", "token=%", "a;b", "token_type_hint=access_token&token=tkd_x"} {
+		f.Add([]byte(form))
+	}
+	f.Fuzz(func(t *testing.T, form []byte) {
+		token, err := api.TokenInForm(form)
+		if err == nil && len(token) == 0 {
+			t.Error("an empty token")
+		}
+		if err != nil {
+			if status, field := api.FieldOf(err); status != 400 || field != "token" {
+				t.Errorf("%d, field %q", status, field)
+			}
+		}
+	})
+}
+
+// Whatever the line of an import, there is a token or a reason.
+func FuzzImportLine(f *testing.F) {
+	s := api.New(api.Config{Metrics: metrics.New(metrics.Build{}), Log: slog.New(slog.DiscardHandler)}, api.Settings{})
+	for _, line := range []string{
+		`{"name":"x","token":"a-value-from-elsewhere"}`, `{"name":"x","expires":false,"expiration_date":1,"created_at":1e3,"last_used_at":null,"status":"active"}`,
+		`{"name":"x","previous_valid_until":1}`, `{}`, `null`, "\x00", `{"name":"x","token":"short"}`,
+	} {
+		f.Add([]byte(line))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		name, err := s.ParseImportLine(line)
+		if err == nil && name == "" {
+			t.Error("a token without a name")
+		}
+		if err != nil {
+			if status, _ := api.FieldOf(err); status != 400 {
+				t.Errorf("status %d: %v", status, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,105 @@
+package kv_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"tokend/kv"
+	"tokend/kv/kvtest"
+)
+
+// Whatever is read as a backup, it is one just as it was written or an error, and takes
+// no more memory than an item may.
+func FuzzCheckBackup(f *testing.F) {
+	store := kvtest.New(f)
+	_, _, err := store.Create(kv.Spec{Name: "x"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	snapshot, err := store.Snapshot()
+	if err != nil {
+		f.Fatal(err)
+	}
+	var whole []byte
+	for piece, err := range snapshot.Backup(kvtest.Start) {
+		if err != nil {
+			f.Fatal(err)
+		}
+		whole = append(whole, piece...)
+	}
+	snapshot.Close()
+	f.Add(whole)
+	f.Add(whole[:len(whole)/2])
+	f.Add([]byte{0x82, 0x5b, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	f.Add(bytes.Repeat([]byte{0x81}, 1000))
+	f.Fuzz(func(t *testing.T, backup []byte) {
+		tokens := 0
+		info, err := kv.CheckBackup(bytes.NewReader(backup), func(done, _ int) { tokens = done })
+		if err == nil && info.Tokens != tokens {
+			t.Errorf("%d tokens, told of %d", info.Tokens, tokens)
+		}
+		if err != nil && !errors.Is(err, kv.ErrBackup) && !errors.Is(err, kv.ErrNewerSchema) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+// A key file holds keys, each of which is written as it was read, or it is an error.
+func FuzzParseMasterKeys(f *testing.F) {
+	f.Add([]byte(kv.NewMasterKey().Encode() + "\n"))
+	f.Add([]byte("\n \nAAAA\n"))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, file []byte) {
+		keys, err := kv.ParseMasterKeys(file)
+		if (err == nil) != (len(keys) > 0) {
+			t.Errorf("%d keys, %v", len(keys), err)
+		}
+		for _, key := range keys {
+			if !bytes.Contains(file, []byte(key.Encode())) {
+				t.Error("a key that is not in the file")
+			}
+		}
+	})
+}
+
+func FuzzUses(f *testing.F) {
+	f.Add([]byte{1})
+	f.Add(append([]byte{1}, make([]byte, 32)...))
+	f.Add([]byte{1, 2})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if n, err := kv.ReadUses(raw); err == nil && len(raw) != 1+16*n {
+			t.Errorf("%d bytes are %d uses", len(raw), n)
+		}
+	})
+}
+
+// What a store was when it was closed: whatever the file says, the folder is as it says,
+// or something is wrong, or nothing can be told.
+func FuzzClosed(f *testing.F) {
+	store := kvtest.New(f)
+	if err := store.Close(); err != nil {
+		f.Fatal(err)
+	}
+	good, err := os.ReadFile(filepath.Join(store.Options.Dir, "CLOSED"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte{})
+	f.Add([]byte("\n\n"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		if err := os.WriteFile(filepath.Join(store.Options.Dir, "CLOSED"), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		closed, err := kv.CheckClosed(store.Options.Dir)
+		if err == nil && closed != bytes.Equal(bytes.TrimSuffix(content, []byte("\n")), bytes.TrimSuffix(good, []byte("\n"))) {
+			t.Errorf("closed: %v", closed)
+		}
+		if err != nil && !errors.Is(err, kv.ErrCorrupt) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
