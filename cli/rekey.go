@@ -58,6 +58,7 @@ func (s *service) rekey(store *kv.Store) (changed bool, err error) {
 	if err != nil {
 		return false, &api.MasterKeyError{Err: err}
 	}
+	defer wipe(keys)
 	changed, err = store.Rekey(keys)
 	switch {
 	case errors.Is(err, kv.ErrWrongKey):
@@ -75,9 +76,17 @@ func readMasterKeys(path string) ([]kv.MasterKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("master key: %w", err)
 	}
+	defer clear(content)
 	keys, err := kv.ParseMasterKeys(content)
 	if err != nil {
 		return nil, fmt.Errorf("master key: %s: %w", path, err)
 	}
 	return keys, nil
+}
+
+// wipe takes keys out of memory that are not needed any more.
+func wipe(keys []kv.MasterKey) {
+	for _, key := range keys {
+		key.Wipe()
+	}
 }

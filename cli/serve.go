@@ -18,6 +18,7 @@ import (
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"tokend/api"
 	"tokend/config"
@@ -133,6 +134,15 @@ func prepareProcess() {
 	}
 	syscall.Umask(0o077)           // what Badger makes is for its owner
 	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more ends nothing
+	keepMemoryPrivate()
+}
+
+// keepMemoryPrivate keeps keys and values out of core dumps, and other processes of the
+// same user out of the memory (prctl(2), PR_SET_DUMPABLE). Where the system does not
+// know of that, there is nothing to be done.
+func keepMemoryPrivate() {
+	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 }
 
 // serve runs the server until a signal ends it. What is opened is closed in the
@@ -285,6 +295,7 @@ func addressOf(address net.Addr) string {
 }
 
 func (s *service) openStore(c config.Config) (*kv.Store, error) {
+	defer wipe(s.data.masterKeys) // the store keeps what it needs
 	store, err := kv.Open(kv.Options{
 		Dir:          s.data.storePath(),
 		MasterKeys:   s.data.masterKeys,

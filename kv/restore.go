@@ -38,6 +38,7 @@ func Restore(r io.Reader, o Options, progress Progress) (BackupInfo, error) {
 		}
 		return BackupInfo{}, fmt.Errorf("the backup: %w", err)
 	}
+	defer clear(dataKey)
 	target := o.Dir
 	o.Dir = target + ".restoring"
 	if err := os.RemoveAll(o.Dir); err != nil {

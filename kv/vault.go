@@ -35,6 +35,9 @@ func NewMasterKey() MasterKey {
 // Encode is the key as a line of a key file, without the line's end.
 func (k MasterKey) Encode() string { return base64.StdEncoding.EncodeToString(k.bytes[:]) }
 
+// Wipe overwrites the key, which cannot be used any more.
+func (k MasterKey) Wipe() { clear(k.bytes[:]) }
+
 // ParseMasterKeys reads a key file: base64 of 32 bytes on each line, the
 // current key first, older ones after it.
 func ParseMasterKeys(file []byte) ([]MasterKey, error) {
@@ -46,8 +49,9 @@ func ParseMasterKeys(file []byte) ([]MasterKey, error) {
 		if len(line) == 0 {
 			continue
 		}
-		decoded, err := base64.StdEncoding.Strict().DecodeString(string(line))
-		if err != nil || len(decoded) != keySize {
+		decoded := make([]byte, base64.StdEncoding.DecodedLen(len(line)))
+		n, err := base64.StdEncoding.Strict().Decode(decoded, line)
+		if err != nil || n != keySize {
 			return nil, fmt.Errorf("line %d is not a key: base64 of %d bytes is expected", number, keySize)
 		}
 		keys = append(keys, MasterKey{bytes: (*[keySize]byte)(decoded)})

@@ -57,7 +57,8 @@ func TestInstallation(t *testing.T) {
 		m.expect("curl -sS http://127.0.0.1:8470/metrics", "process_start_time_seconds")
 		m.awaitOutput("systemctl status tokend", `Status: "0 tokens, serving at`)
 		m.expect("systemctl status tokend", "version 0.0.1~previous")
-		m.expect("stat -c %U /proc/"+m.pid(), "tokend")
+		m.expect("stat -c %U /proc/"+m.pid()+"/fd", "root") // nobody looks into its memory
+		m.expect("awk '/^Uid/ {print $2}' /proc/"+m.pid()+"/status | xargs getent passwd", "tokend")
 		m.expect("stat -c '%a %U' /var/lib/tokend /run/tokend/admin.sock", "700 tokend\n600 tokend\n")
 		m.expect("journalctl -u tokend -o cat", "this was the first start")
 	})

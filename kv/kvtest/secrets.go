@@ -41,19 +41,20 @@ func ExpectNoSecret(t testing.TB, what string, content []byte, known ...string) 
 // ExpectNoSecretIn is ExpectNoSecret for all files below a folder.
 func ExpectNoSecretIn(t testing.TB, folder string, known ...string) {
 	t.Helper()
-	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+	files := os.DirFS(folder)
+	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) { // the folder, or what the store has just deleted
 			return nil
 		}
 		if err != nil || !entry.Type().IsRegular() {
 			return err
 		}
-		content, err := os.ReadFile(path)
+		content, err := fs.ReadFile(files, path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		if err == nil {
-			ExpectNoSecret(t, path, content, known...)
+			ExpectNoSecret(t, filepath.Join(folder, path), content, known...)
 		}
 		return err
 	})

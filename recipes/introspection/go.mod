@@ -2,6 +2,8 @@ module introspection
 
 go 1.26.0
 
+toolchain go1.26.11
+
 require github.com/zitadel/oidc/v3 v3.51.17
 
 require (

@@ -2,6 +2,8 @@ module validate
 
 go 1.26.0
 
+toolchain go1.26.11
+
 require (
 	github.com/envoyproxy/go-control-plane/envoy v1.40.0
 	google.golang.org/protobuf v1.36.12

@@ -1,0 +1,24 @@
+package cli_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// A server leaves no core dump, and no other process may look into its memory.
+func TestMemoryIsPrivate(t *testing.T) {
+	p := startProcess(t, t.TempDir(), "ulimit -S -c unlimited")
+	proc := fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
+	limits, err := os.ReadFile(proc + "limits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(limits)) {
+		if rest, ok := strings.CutPrefix(line, "Max core file size"); ok && strings.Fields(rest)[0] != "0" {
+			t.Error(line)
+		}
+	}
+	p.stop()
+}
