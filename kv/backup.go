@@ -8,8 +8,6 @@ import (
 	"hash"
 	"iter"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 // A backup is a sequence of CBOR items (RFC 8742): a head, an entry for each
@@ -64,8 +62,8 @@ type BackupInfo struct {
 // more than once.
 func (s *Snapshot) Backup(taken time.Time) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		b := &backup{sum: sha256.New(), yield: yield}
-		err := s.store.writer.guard(func() error { return b.write(s, taken) })
+		about, _ := s.store.Census()
+		err := s.store.writer.guard(func() error { return newBackup(s.view, yield).write(taken, about.Total()) })
 		if err != nil && !errors.Is(err, errEnough) {
 			yield(nil, err)
 		}
@@ -77,31 +75,36 @@ var errEnough = errors.New("nobody reads on")
 
 // backup is one on its way out.
 type backup struct {
+	view
 	yield  func([]byte, error) bool
 	sum    hash.Hash
 	tokens int
 }
 
-func (b *backup) write(s *Snapshot, taken time.Time) error {
-	_, wrapped, err := s.readMeta()
+func newBackup(v view, yield func([]byte, error) bool) *backup {
+	return &backup{view: v, yield: yield, sum: sha256.New()}
+}
+
+// write writes all of it. About how many tokens there are it is told.
+func (b *backup) write(taken time.Time, about int) error {
+	schema, wrapped, err := b.readMeta()
 	if err != nil {
 		return err
 	}
-	counted, _ := s.store.Census()
 	head := backupHead{
-		Magic: backupMagic, Version: backupVersion, Schema: schemaVersion,
-		Taken: taken.UnixMilli(), Tokens: counted.Total(), Key: wrapped,
+		Magic: backupMagic, Version: backupVersion, Schema: schema,
+		Taken: taken.UnixMilli(), Tokens: about, Key: wrapped,
 	}
 	if err := b.item(head); err != nil {
 		return err
 	}
 	for _, prefix := range []string{recordPrefix, usesPrefix} {
-		if err := b.entries(s, prefix); err != nil {
+		if err := b.entries(prefix); err != nil {
 			return err
 		}
 	}
 	end := backupEnd{Tokens: b.tokens, SHA256: b.sum.Sum(nil)}
-	end.MAC = s.vault.backupMAC(end)
+	end.MAC = b.vault.backupMAC(end)
 	return b.item(end)
 }
 
@@ -117,25 +120,25 @@ func (b *backup) item(item any) error {
 	return nil
 }
 
-func (b *backup) entries(s *Snapshot, prefix string) error {
-	return s.each(prefix, func(it *badger.Iterator) error {
-		for ; it.Valid(); it.Next() {
-			key := it.Item().Key()
-			err := it.Item().Value(func(raw []byte) error {
-				if prefix == recordPrefix {
-					b.tokens++
-					if _, err := s.vault.open(nameOf(key), raw); err != nil {
-						return err
-					}
+func (b *backup) entries(prefix string) error {
+	it := b.iterate(prefix)
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		key := it.Item().Key()
+		err := it.Item().Value(func(raw []byte) error {
+			if prefix == recordPrefix {
+				b.tokens++
+				if _, err := b.vault.open(nameOf(key), raw); err != nil {
+					return err
 				}
-				return b.item(backupEntry{Key: key, Value: raw})
-			})
-			if err != nil {
-				return err
 			}
+			return b.item(backupEntry{Key: key, Value: raw})
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // backupMAC authenticates a backup by its end.

@@ -67,7 +67,7 @@ func newBackupReader(r io.Reader, progress Progress) (*backupReader, error) {
 		return nil, err
 	case err != nil || b.Magic != backupMagic:
 		return nil, fmt.Errorf("%w: it does not begin as one of tokend does", ErrBackup)
-	case b.Version > backupVersion || b.Schema > schemaVersion:
+	case b.Version > backupVersion || b.Schema > schemaVersion():
 		return nil, fmt.Errorf("the backup: %w", ErrNewerSchema)
 	case b.Version < 1 || !isWrapped(b.Key):
 		return nil, fmt.Errorf("%w: its head is not readable", ErrBackup)

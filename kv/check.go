@@ -133,16 +133,16 @@ func inDatabase(o badger.Options, keys []MasterKey, work func(*badger.DB, view) 
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err) // each file was looked at before
 	}
-	dataKey, _, err := readDataKey(db, keys)
+	head, err := readHead(db, keys)
 	if errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("%w: it has no data key", ErrCorrupt)
 	}
 	if err == nil {
 		txn := db.NewTransaction(false)
-		err = guard(func() error { return work(db, view{txn: txn, vault: newVault(dataKey)}) })
+		err = guard(func() error { return work(db, view{txn: txn, vault: newVault(head.dataKey)}) })
 		txn.Discard()
 	}
-	clear(dataKey)
+	clear(head.dataKey)
 	return errors.Join(err, db.Close())
 }
 

@@ -21,7 +21,7 @@ import (
 func TestOpen_damage(t *testing.T) {
 	rounds := 300
 	if os.Getenv("TOKEND_TORTURE") != "" {
-		rounds = 20_000
+		rounds = 5_000
 	}
 	store := kvtest.New(t)
 	do(t, second(store.CreateAll(specs("x", 800))))

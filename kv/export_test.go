@@ -1,6 +1,10 @@
 package kv
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+)
 
 // FormatValue makes a value of given random bits.
 var FormatValue = formatValue
@@ -136,3 +140,23 @@ func ReadUses(raw []byte) (int, error) {
 
 // CheckClosed holds a folder against what its CLOSED says.
 var CheckClosed = checkClosed
+
+// WithUpgrade adds a schema, to which a store comes by writing each of its records
+// again, unless the upgrade fails. Until it is taken away again, this is a newer version.
+func WithUpgrade(failure func() error) (older func()) {
+	upgrades = append(upgrades, func(v view, batch *badger.WriteBatch) error {
+		it := v.iterate(recordPrefix)
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			raw, err := it.Item().ValueCopy(nil)
+			if err == nil {
+				err = batch.Set(it.Item().KeyCopy(nil), raw)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return failure()
+	})
+	return func() { upgrades = upgrades[:len(upgrades)-1] }
+}

@@ -4,51 +4,60 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/dgraph-io/badger/v4"
 )
 
-// schemaVersion is the version of the key space. A store of a higher one is not
-// opened.
-const schemaVersion = 1
-
 // unlock finds the master key that opens the store and makes the vault of its
 // data key. A store without anything in it gets a data key of its own; one that
-// another key than the first opens is sealed with the first.
-func unlock(db *badger.DB, keys []MasterKey, log *slog.Logger) (*vault, error) {
-	dataKey, by, err := readDataKey(db, keys)
+// another key than the first opens is sealed with the first, and one of an older
+// schema is upgraded.
+func unlock(db *badger.DB, o Options) (*vault, error) {
+	head, err := readHead(db, o.MasterKeys)
 	if errors.Is(err, ErrNotFound) {
-		return initialize(db, keys[0])
+		return initialize(db, o.MasterKeys[0])
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer clear(dataKey)
-	if by > 0 {
-		if err := writeMeta(db, schemaVersion, keys[0], dataKey); err != nil {
+	defer clear(head.dataKey)
+	v := newVault(head.dataKey)
+	if err := upgrade(db, v, head.schema, o); err != nil {
+		return nil, err
+	}
+	if head.by > 0 {
+		if err := writeMeta(db, schemaVersion(), o.MasterKeys[0], head.dataKey); err != nil {
 			return nil, fmt.Errorf("take up the first master key: %w", err)
 		}
-		log.Info("the store was rewrapped under the first master key", "opened_with_line", by+1)
+		o.Log.Info("the store was rewrapped under the first master key", "opened_with_line", head.by+1)
 	}
-	return newVault(dataKey), nil
+	return v, nil
 }
 
-// readDataKey opens the data key with the first of some master keys that does, and
-// changes nothing. ErrNotFound is a store that has none.
-func readDataKey(db *badger.DB, keys []MasterKey) (dataKey []byte, by int, err error) {
+// head is what comes before any record.
+type head struct {
+	schema  byte
+	dataKey []byte
+	by      int // which of the master keys opened it
+}
+
+// readHead opens the data key with the first of some master keys that does, and changes
+// nothing. ErrNotFound is a store that has no head.
+func readHead(db *badger.DB, keys []MasterKey) (h head, err error) {
 	txn := db.NewTransaction(false)
 	defer txn.Discard()
-	schema, wrapped, err := view{txn: txn}.readMeta()
+	var wrapped []byte
+	h.schema, wrapped, err = view{txn: txn}.readMeta()
 	switch {
 	case err != nil:
-		return nil, 0, err
-	case schema > schemaVersion:
-		return nil, 0, fmt.Errorf("%w (schema %d; this one knows %d)", ErrNewerSchema, schema, schemaVersion)
-	case !isWrapped(wrapped):
-		return nil, 0, fmt.Errorf("%w: its data key is not readable", ErrCorrupt)
+		return head{}, err
+	case h.schema > schemaVersion():
+		return head{}, fmt.Errorf("%w (schema %d; this one knows %d)", ErrNewerSchema, h.schema, schemaVersion())
+	case h.schema < 1 || !isWrapped(wrapped):
+		return head{}, fmt.Errorf("%w: its data key is not readable", ErrCorrupt)
 	}
-	return unwrap(wrapped, keys)
+	h.dataKey, h.by, err = unwrap(wrapped, keys)
+	return h, err
 }
 
 // unwrap opens a data key with the first of some master keys that does.
@@ -72,7 +81,7 @@ func initialize(db *badger.DB, key MasterKey) (*vault, error) {
 	dataKey := make([]byte, keySize)
 	defer clear(dataKey)
 	rand.Read(dataKey)
-	if err := writeMeta(db, schemaVersion, key, dataKey); err != nil {
+	if err := writeMeta(db, schemaVersion(), key, dataKey); err != nil {
 		return nil, fmt.Errorf("initialize the store: %w", err)
 	}
 	return newVault(dataKey), nil
