@@ -1,11 +1,15 @@
 # The few words that people type. CI runs .ci/run.
-.PHONY: build test lint bench man packages
+.PHONY: build test torture lint bench man packages
 
 build:
 	go build -trimpath -o tokend .
 
 test:
 	go test ./...
+
+# Kills, power cuts, full and failing disks, damage, storms; as root, some ten minutes.
+torture:
+	TOKEND_TORTURE=1 TOKEND_REQUIRE_ALL=1 go test -count=1 -v -timeout 1h -run 'Torture|Open_damage' ./cli ./kv
 
 lint:
 	golangci-lint run ./...

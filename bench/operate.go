@@ -68,3 +68,25 @@ func (b *bench) measureImport(tokens int) {
 	rate := float64(tokens) / time.Since(begin).Seconds()
 	b.figure(fmt.Sprintf("import of %d tokens by tokend import", tokens), perSecond(rate), rate >= 20_000, "at least 20,000 /s")
 }
+
+// measureBackup takes a backup of a server, makes a store of it and checks that, each by
+// its command.
+func (b *bench) measureBackup(tokens int, t *tokend) {
+	backup, restored := filepath.Join(b.dir, "tokens.backup"), filepath.Join(b.dir, "restored")
+	key := filepath.Join(t.data, "master.key")
+	timed := func(args ...string) time.Duration {
+		cmd := exec.Command(b.binary, args...)
+		begin := time.Now()
+		if output, err := cmd.CombinedOutput(); err != nil {
+			log.Fatalf("%s: %v\n%s", cmd, err, output)
+		}
+		return time.Since(begin).Round(10 * time.Millisecond)
+	}
+	took := timed("backup", "--addr", "http://"+t.address, "--admin-token-file", filepath.Join(t.data, "admin.token"), backup)
+	info, err := os.Stat(backup)
+	check(err)
+	b.figure(fmt.Sprintf("backup of %d tokens, %s", tokens, megabytes(info.Size())), took.String(), true, "")
+	took = timed("restore", "--data-dir", restored, "--master-key-file", key, backup)
+	b.figure("  restoring it", took.String(), took < time.Minute, "1m")
+	b.figure("  checking what came of it", timed("check", "--data-dir", restored, "--master-key-file", key).String(), true, "")
+}

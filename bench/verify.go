@@ -55,6 +55,7 @@ func (b *bench) compareVerify(tokens int, length time.Duration) {
 	b.compareLatency(length, bare, large, random, small, few)
 	b.compareRedis(slices, large, hot)
 	b.compareFind(tokens, large, small)
+	b.measureBackup(tokens, large)
 }
 
 func times(ratio float64) string { return fmt.Sprintf("%.2f times", ratio) }
