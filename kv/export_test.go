@@ -131,8 +131,8 @@ func ReadUses(raw []byte) (int, error) {
 	u, err := decodeUses(raw)
 	for i := range u.len() {
 		tag, at := u.at(i)
-		if u.of(tag) < at && u.of(tag) == neverUsed {
-			panic("a use is not found")
+		if first := u.of(tag); first != at && i == 0 {
+			panic("the first use is not found")
 		}
 	}
 	return u.len(), err

@@ -51,7 +51,8 @@ func ParseMasterKeys(file []byte) ([]MasterKey, error) {
 		}
 		decoded := make([]byte, base64.StdEncoding.DecodedLen(len(line)))
 		n, err := base64.StdEncoding.Strict().Decode(decoded, line)
-		if err != nil || n != keySize {
+		// The decoder reads over line ends, of which a CR may stand within a line.
+		if err != nil || n != keySize || bytes.ContainsRune(line, '\r') {
 			return nil, fmt.Errorf("line %d is not a key: base64 of %d bytes is expected", number, keySize)
 		}
 		keys = append(keys, MasterKey{bytes: (*[keySize]byte)(decoded)})
