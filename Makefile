@@ -7,7 +7,7 @@ build:
 test:
 	go test ./...
 
-# Kills, power cuts, full and failing disks, damage, storms; as root, some ten minutes.
+# Kills, power cuts, full and failing disks, damage, storms; as root, some five minutes.
 torture:
 	TOKEND_TORTURE=1 TOKEND_REQUIRE_ALL=1 go test -count=1 -v -timeout 1h -run 'Torture|Open_damage' ./cli ./kv
 

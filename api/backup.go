@@ -14,8 +14,9 @@ func (s *Server) backup(r *request) (reply, error) {
 		return reply{}, fmt.Errorf("backup: %w", err)
 	}
 	taken := s.Now()
+	pieces := snapshot.Backup(taken)
 	views := func(yield func(any, error) bool) {
-		for piece, err := range snapshot.Backup(taken) {
+		for piece, err := range pieces {
 			if !yield(piece, err) {
 				return
 			}

@@ -55,7 +55,7 @@ func TestBackup(t *testing.T) {
 		after := created.Load() + 8
 		restored := kvtest.New(t, func(o *kv.Options) {
 			o.Dir, o.MasterKeys = filepath.Join(o.Dir, "store"), s.store.Options.MasterKeys
-			info, err := kv.Restore(strings.NewReader(a.body), *o, func(int, int) {})
+			info, err := kv.Restore(strings.NewReader(a.body), *o, func(int, int) error { return nil })
 			if int64(info.Tokens) < before || int64(info.Tokens) > after || err != nil {
 				t.Errorf("%d tokens, %d before and %d after it: %v", info.Tokens, before, after, err)
 			}

@@ -17,8 +17,8 @@ func newOverload() overload {
 	return overload{turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 }
 
-// maxLarge is how many requests whose bodies may be larger than others' there may be at
-// once, since each is held in memory.
+// maxLarge is how many requests with bodies that are larger than those of most routes may
+// be, or of unknown size, there may be at once, since each is held in memory.
 const maxLarge = 4
 
 // places are taken by requests under way. There is no queue.
@@ -47,7 +47,7 @@ func (s *Server) admit(r *request, rt *route) error {
 		return errOverloaded
 	}
 	r.leave = s.overload.management.leave
-	if rt.bodyLimit() <= maxBodyBytes {
+	if announced := r.ctx.Request.Header.ContentLength(); rt.bodyLimit() <= maxBodyBytes || 0 <= announced && announced <= maxBodyBytes || r.ctx.RequestBodyStream() == nil {
 		return nil
 	}
 	if !s.overload.large.take(maxLarge) {

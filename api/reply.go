@@ -143,7 +143,8 @@ func (r *request) writeStream(l *stream) {
 		var err error
 		if size, err = l.Length(); err != nil {
 			_ = l.Close()
-			r.fail(errInternal)
+			p, _ := problemOf(err)
+			r.fail(p)
 			return
 		}
 	}

@@ -117,6 +117,9 @@ func TestFraming_suites(t *testing.T) {
 		{put + "X: y\nContent-Length: 14\r\n\r\n" + body, 400, false},
 		{put + "Content-Length: 14\r\n\n" + body, 400, false},
 
+		// Allowed (RFC 9112, section 2.2), and hides no header.
+		{"GET /healthz HTTP/1.1\n" + host + "\r\n", 200, keep},
+
 		// Host.
 		{"GET /healthz HTTP/1.1\r\nHost: localhost/x\r\n\r\n", 400, false},
 		{"GET /healthz HTTP/1.1\r\nHost: localhost, x\r\n\r\n", 400, false},

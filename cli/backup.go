@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/signal"
@@ -56,7 +57,7 @@ With --keep the oldest backups in the folder are deleted once the new one is the
 			if err := backupTo(cmd, c, path); err != nil || keep == 0 {
 				return err
 			}
-			return deleteOldest(cmd, folder, keep)
+			return deleteOldest(cmd, path, keep)
 		},
 	}
 	server.register(cmd.Flags())
@@ -68,7 +69,16 @@ With --keep the oldest backups in the folder are deleted once the new one is the
 // by it.
 const backupName = "tokend-20060102T150405Z.backup"
 
-var isBackupName = regexp.MustCompile(`^tokend-\d{8}T\d{6}Z\.backup$`)
+var (
+	isBackupName = regexp.MustCompile(`^tokend-\d{8}T\d{6}Z\.backup$`)
+	isLeftName   = regexp.MustCompile(`^\.tokend-\d{8}T\d{6}Z\.backup\d+$`) // while one is written
+)
+
+// isOld reports whether nobody writes a file any more.
+func isOld(entry fs.DirEntry) bool {
+	info, err := entry.Info()
+	return err == nil && time.Since(info.ModTime()) > 24*time.Hour
+}
 
 // backupTo writes a file whole or not at all.
 func backupTo(cmd *cobra.Command, c *client, path string) error {
@@ -77,7 +87,7 @@ func backupTo(cmd *cobra.Command, c *client, path string) error {
 	meter := newMeter(cmd.ErrOrStderr(), "backing up", "backed up", -1)
 	defer meter.clear()
 	if path == "-" {
-		_, err := c.backup(ctx, cmd.OutOrStdout(), meter)
+		_, err := c.backup(ctx, &namedWriter{cmd.OutOrStdout(), "standard output"}, meter)
 		return err
 	}
 	path, err := replaceable(path)
@@ -86,15 +96,15 @@ func backupTo(cmd *cobra.Command, c *client, path string) error {
 	}
 	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
 	if err != nil {
-		return err
+		return cannotWrite(path, err)
 	}
 	defer func() { _ = file.Cleanup() }()
-	info, err := c.backup(ctx, file, meter)
+	info, err := c.backup(ctx, &namedWriter{file, path}, meter)
 	if err != nil {
 		return err
 	}
 	if err := file.CloseAtomicallyReplace(); err != nil {
-		return err
+		return cannotWrite(path, err)
 	}
 	if err := kv.SyncFolder(filepath.Dir(path)); err != nil {
 		return err
@@ -104,6 +114,32 @@ func backupTo(cmd *cobra.Command, c *client, path string) error {
 	return nil
 }
 
+// namedWriter says what cannot be written by the name that a person knows.
+type namedWriter struct {
+	io.Writer
+	name string
+}
+
+func (w *namedWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if err != nil {
+		err = &writeError{cannotWrite(w.name, err)}
+	}
+	return n, err
+}
+
+// writeError is one of the target, among those of what is copied.
+type writeError struct{ error }
+
+func (e *writeError) Unwrap() error { return e.error }
+
+func cannotWrite(name string, err error) error {
+	if wrapped, ok := errors.AsType[*fs.PathError](err); ok {
+		err = wrapped.Err // without the name of a temporary file
+	}
+	return fmt.Errorf("%s cannot be written: %w", name, err)
+}
+
 // backup copies a backup and checks it on the way.
 func (c *client) backup(ctx context.Context, to io.Writer, meter *meter) (kv.BackupInfo, error) {
 	response, err := c.send(ctx, sequenceType, http.MethodGet, "/_/backup", nil, nil)
@@ -111,7 +147,10 @@ func (c *client) backup(ctx context.Context, to io.Writer, meter *meter) (kv.Bac
 		return kv.BackupInfo{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	info, err := kv.CheckBackup(io.TeeReader(&answerReader{c, response.Body}, to), meter.tokens)
+	info, err := kv.CheckBackup(io.TeeReader(&answerReader{c, response.Body}, to), meter.tokens(ctx))
+	if target, ok := errors.AsType[*writeError](err); ok {
+		return info, target.error
+	}
 	switch {
 	case ctx.Err() != nil:
 		return info, errInterrupted
@@ -121,20 +160,29 @@ func (c *client) backup(ctx context.Context, to io.Writer, meter *meter) (kv.Bac
 	return info, err
 }
 
-// deleteOldest leaves so many backups in a folder.
-func deleteOldest(cmd *cobra.Command, folder string, keep int) error {
+// deleteOldest leaves so many backups in a folder, the one that was just made among them,
+// also where the clock was ahead once. What a backup left that was killed goes too.
+func deleteOldest(cmd *cobra.Command, made string, keep int) error {
+	folder := filepath.Dir(made)
 	entries, err := os.ReadDir(folder)
 	if err != nil {
 		return err
 	}
-	var backups []string
+	var others, left []string
 	for _, entry := range entries {
-		if entry.Type().IsRegular() && isBackupName.MatchString(entry.Name()) {
-			backups = append(backups, entry.Name())
+		switch name := entry.Name(); {
+		case !entry.Type().IsRegular() || name == filepath.Base(made):
+		case isBackupName.MatchString(name):
+			others = append(others, name)
+		case isLeftName.MatchString(name) && isOld(entry):
+			left = append(left, name)
 		}
 	}
-	slices.Sort(backups)
-	for _, old := range backups[:max(0, len(backups)-keep)] {
+	slices.Sort(others)
+	if n := len(others); n > 0 && others[n-1] > filepath.Base(made) {
+		say(cmd.ErrOrStderr(), "warning: %s is newer than the backup that was just made, by its name\n", filepath.Join(folder, others[n-1]))
+	}
+	for _, old := range append(left, others[:max(0, len(others)+1-keep)]...) {
 		if err := os.Remove(filepath.Join(folder, old)); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os/signal"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -29,7 +30,7 @@ comes back from a backup alone.`,
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			prepareProcess()
-			data, err := at.open()
+			data, err := at.open((*dataDir).lockExisting)
 			if err != nil {
 				return err
 			}
@@ -46,6 +47,8 @@ comes back from a backup alone.`,
 }
 
 func checkStore(cmd *cobra.Command, data *dataDir, repair bool) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), interrupts...)
+	defer stop()
 	meter := newMeter(cmd.ErrOrStderr(), "checking", "checked", -1)
 	defer meter.clear()
 	options := kv.Options{Dir: data.storePath(), MasterKeys: data.masterKeys, MinFreeBytes: 1}
@@ -54,9 +57,9 @@ func checkStore(cmd *cobra.Command, data *dataDir, repair bool) error {
 		err           error
 	)
 	if repair {
-		before, after, err = kv.Repair(options, meter.tokens)
+		before, after, err = kv.Repair(options, meter.tokens(ctx))
 	} else {
-		before, err = kv.Check(options, meter.tokens)
+		before, err = kv.Check(options, meter.tokens(ctx))
 		after = before
 	}
 	if errors.Is(err, kv.ErrWrongKey) {
@@ -95,7 +98,7 @@ func verdict(before, after kv.Report, repaired bool) error {
 	switch {
 	case left == 0:
 		return nil
-	case !repaired && before.Repairable() > 0:
+	case !repaired && before.Repairable > 0:
 		return &hintedError{errors.New("the store is damaged"), "--repair makes the index anew where it does not agree with the records"}
 	}
 	return &hintedError{errors.New("the store is damaged"), "tokend restore makes a store of a backup; put this one aside and keep it"}

@@ -54,8 +54,11 @@ func expectNoSecretIn(t *testing.T, folder string) {
 	if err != nil {
 		t.Error(err)
 	}
-	for _, path := range append(stores, backups...) {
+	for _, path := range stores {
 		kvtest.ExpectNoSecretIn(t, path)
+	}
+	for _, path := range backups {
+		kvtest.ExpectNoSecret(t, path, []byte(readFile(t, path)))
 	}
 }
 

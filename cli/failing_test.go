@@ -124,6 +124,7 @@ func TestTorture_failingDisk(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
 	ended := 0
+	var kept []string // what was answered
 	rounds := inLongRun(30, 3)
 	for round := range rounds {
 		p := startProcess(t, d.path)
@@ -131,7 +132,9 @@ func TestTorture_failingDisk(t *testing.T) {
 		if err != nil || len(created) != 1 {
 			t.Fatal(created, err)
 		}
+		kept = append(kept, created[0].Name)
 		var (
+			mu    sync.Mutex // of kept
 			wg    sync.WaitGroup
 			cut   atomic.Bool
 			after atomic.Int64 // refusals
@@ -149,6 +152,10 @@ func TestTorture_failingDisk(t *testing.T) {
 						return
 					case wasCut:
 						after.Add(1)
+					case status == http.StatusCreated:
+						mu.Lock()
+						kept = append(kept, fmt.Sprintf("%d-%d-%d", round, client, i))
+						mu.Unlock()
 					}
 				}
 			})
@@ -173,11 +180,14 @@ func TestTorture_failingDisk(t *testing.T) {
 		expectSound(t, d.path)
 	}
 	p := startProcess(t, d.path)
-	for round := range rounds {
-		if status, _, err := p.ask("GET", fmt.Sprintf("/_/token?name=kept-%d", round), ""); err != nil || status != http.StatusOK {
-			t.Errorf("kept-%d: %d, %v", round, status, err)
+	for _, name := range kept {
+		if status, _, err := p.ask("GET", "/_/token?name="+name, ""); err != nil || status != http.StatusOK {
+			t.Errorf("%s: %d, %v", name, status, err)
 		}
 	}
 	p.stop()
+	if ended == rounds {
+		t.Error("it never lived on")
+	}
 	t.Logf("it lived on in %d of %d failures", rounds-ended, rounds)
 }

@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"context"
 	"io"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+
+	"tokend/kv"
 )
 
 // meter tells a person how far something is: by a bar on a terminal, elsewhere by a
@@ -35,15 +38,26 @@ func (m *meter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// tokens says how many are done, and about how many there will be.
-func (m *meter) tokens(done, about int) {
-	if m.bar != nil {
-		if about > 0 {
+// tokens says how many are done, and about how many there will be, until somebody
+// interrupts it.
+func (m *meter) tokens(ctx context.Context) kv.Progress {
+	return func(done, about int) error {
+		if m.bar != nil && about > 0 {
 			m.bar.ChangeMax(max(done, about))
 		}
-		_ = m.bar.Set(done)
+		if m.bar != nil {
+			_ = m.bar.Set(done)
+		}
+		m.sayNowAndThen(done)
+		return interruption(ctx)
 	}
-	m.sayNowAndThen(done)
+}
+
+func interruption(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	return nil
 }
 
 // sayNowAndThen is for where there is no bar.

@@ -23,7 +23,7 @@ unless a backup is sealed with it. Tokens are verified all the while.
 
 A key that systemd hands over as a credential is fixed while the service runs: a
 restart takes up a new one.`,
-		Example: "  (tokend keygen master; cat master.key) > master.new && mv master.new master.key && tokend rekey && sed -i 1q master.key",
+		Example: "  (umask 077; (tokend keygen master; cat master.key) > master.new)\n  mv master.new master.key && tokend rekey && sed -i 1q master.key",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := server.connect()

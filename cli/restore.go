@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"time"
 
@@ -35,7 +36,7 @@ What was revoked after the backup was taken is good again.`,
 			}
 			defer closeFile()
 			prepareProcess()
-			data, err := at.open()
+			data, err := at.open((*dataDir).makeAndLock)
 			if err != nil {
 				return err
 			}
@@ -48,10 +49,15 @@ What was revoked after the backup was taken is good again.`,
 }
 
 func restoreFrom(cmd *cobra.Command, in io.Reader, size int64, data *dataDir) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), interrupts...)
+	defer stop()
 	meter := newMeter(cmd.ErrOrStderr(), "restoring", "restored", size, progressbar.OptionShowBytes(true))
 	defer meter.clear()
 	info, err := kv.Restore(io.TeeReader(in, meter), kv.Options{Dir: data.storePath(), MasterKeys: data.masterKeys},
-		func(done, _ int) { meter.sayNowAndThen(done) })
+		func(done, _ int) error {
+			meter.sayNowAndThen(done)
+			return interruption(ctx)
+		})
 	switch {
 	case errors.Is(err, kv.ErrNotEmpty):
 		return &hintedError{err, "a backup is never put over a store: move that away first, or choose another folder"}
@@ -65,12 +71,13 @@ func restoreFrom(cmd *cobra.Command, in io.Reader, size int64, data *dataDir) er
 	say(talk, "restored %s to %s, as they were %s (%s)\n", tokens(info.Tokens), data.storePath(), relative(info.Taken.UnixMilli(), time.Now()), exactly(info.Taken.UnixMilli()))
 	say(talk, "warning: what was deleted, turned off, rotated or expired earlier by a change since then is good again as it was;\n"+
 		"tokend token list shows all of them, and tokend token bulk deactivate turns many off\n")
+	install := fmt.Sprintf("install -m 600 -o %d ", os.Geteuid()) // the owner of the folder, whom root became
 	if own := filepath.Join(data.path, "master.key"); data.masterKeyFile != own {
-		say(talk, "hint: the server needs the key too: --master-key-file %s, or as %s\n", shellQuote(data.masterKeyFile), shellQuote(own))
+		say(talk, "hint: the server needs the key too: --master-key-file %s, or\n  %s%[1]s %s\n", shellQuote(data.masterKeyFile), install, shellQuote(own))
 	}
 	if token := filepath.Join(data.path, "admin.token"); isMissing(token) {
 		say(talk, "hint: there is no admin token in the folder; unless the configuration names another:\n"+
-			"  (umask 077; tokend keygen admin | head -1 > %s)\n", shellQuote(token))
+			"  tokend keygen admin | head -1 | %s/dev/stdin %s\n", install, shellQuote(token))
 	}
 	return nil
 }

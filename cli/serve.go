@@ -311,6 +311,9 @@ func (s *service) openStore(c config.Config) (*kv.Store, error) {
 			"the key that the store was made with is needed, as a line of that file",
 		}
 	}
+	if errors.Is(err, kv.ErrCorrupt) {
+		err = &hintedError{err, fmt.Sprintf("tokend check --data-dir %s says all that is wrong; tokend restore makes a store of a backup", shellQuote(s.data.path))}
+	}
 	if err != nil {
 		return nil, err
 	}

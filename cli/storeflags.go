@@ -22,21 +22,24 @@ func (f *storeFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.masterKeyFile, "master-key-file", "", "`file` with the master key (default master.key in the data folder)")
 }
 
-// open takes hold of the folder, which it makes if it is missing, and reads the
-// keys. As root it becomes the owner of the folder, whom the server runs as.
-func (f *storeFlags) open() (*dataDir, error) {
+// open takes hold of the folder in some way, and reads the keys. As root it becomes the
+// owner of the folder, whom the server runs as.
+func (f *storeFlags) open(hold func(*dataDir) error) (*dataDir, error) {
 	if f.dataDir == "" {
 		return nil, &usageError{errors.New("--data-dir says which folder of data is meant")}
 	}
 	data := &dataDir{path: filepath.Clean(f.dataDir)}
-	err := f.openAs(data)
+	err := f.readKeys(data)
+	if err == nil {
+		err = hold(data)
+	}
 	if err != nil {
 		data.close()
 	}
 	return data, err
 }
 
-func (f *storeFlags) openAs(data *dataDir) error {
+func (f *storeFlags) readKeys(data *dataDir) error {
 	if f.masterKeyFile != "" { // which only root may be able to read
 		if err := data.readMasterKeys(f.masterKeyFile); err != nil {
 			return err
@@ -53,11 +56,9 @@ func (f *storeFlags) openAs(data *dataDir) error {
 				"put it there as master.key, or name it with --master-key-file; nothing else opens the store",
 			}
 		}
-		if err := data.readMasterKeys(path); err != nil {
-			return err
-		}
+		return data.readMasterKeys(path)
 	}
-	return data.makeAndLock()
+	return nil
 }
 
 // becomeOwnerOf has root become the user and group that a folder belongs to, so that

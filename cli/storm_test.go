@@ -86,7 +86,11 @@ func TestTorture_memory(t *testing.T) {
 	}
 	ctx, stop := context.WithTimeout(t.Context(), time.Duration(inLongRun(60, 8))*time.Second)
 	defer stop()
-	var wg sync.WaitGroup
+	var (
+		wg  sync.WaitGroup
+		mu  sync.Mutex
+		got = map[string]map[string]int{} // by the first words of a request: statuses
+	)
 	for request, clients := range map[string]int{
 		"GET /_/token/verify" + head + "X-Api-Key: " + value + "\r\nConnection: close\r\n\r\n":             100,
 		"GET /_/token" + head + admin + "Connection: close\r\n\r\n":                                        40,
@@ -100,12 +104,28 @@ func TestTorture_memory(t *testing.T) {
 		"POST /_/token/introspect" + head + admin + "Content-Length: 60000\r\nConnection: close\r\n\r\nx=": 100,
 	} {
 		for range clients {
-			wg.Go(func() { p.storm(ctx, request) })
+			wg.Go(func() {
+				for status, n := range p.storm(ctx, request) {
+					mu.Lock()
+					what, _, _ := strings.Cut(request, " HTTP/")
+					if got[what] == nil {
+						got[what] = map[string]int{}
+					}
+					got[what][status] += n
+					mu.Unlock()
+				}
+			})
 		}
 	}
 	wg.Wait()
 	if status, err := p.present(value); err != nil || status != http.StatusOK {
 		t.Fatalf("after the storm: %d, %v\n%s\n%s", status, err, group.state(), &p.log)
+	}
+	t.Logf("statuses: %v", got)
+	for _, what := range []string{"GET /_/token/verify", "GET /_/token", "GET /_/backup", "POST /_/token/import"} {
+		if got[what]["200"] == 0 {
+			t.Errorf("%s never succeeded", what)
+		}
 	}
 	t.Logf("at most %d MiB of 128\n%s", group.highest()>>20, group.state())
 	p.stop()
@@ -120,8 +140,10 @@ func buildAsIs(t *testing.T) (path string) {
 	return path
 }
 
-// storm sends a request again and again over new connections, and reads what comes.
-func (p *process) storm(ctx context.Context, request string) {
+// storm sends a request again and again over new connections, reads what comes and
+// counts the statuses.
+func (p *process) storm(ctx context.Context, request string) map[string]int {
+	statuses := map[string]int{}
 	for ctx.Err() == nil {
 		c, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(p.dir, "tokend.sock"))
 		if err != nil {
@@ -130,10 +152,15 @@ func (p *process) storm(ctx context.Context, request string) {
 		}
 		stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 		_, _ = io.WriteString(c, request)
+		status := make([]byte, len("HTTP/1.1 200"))
+		if _, err := io.ReadFull(c, status); err == nil {
+			statuses[string(status[len("HTTP/1.1 "):])]++
+		}
 		_, _ = io.Copy(io.Discard, c)
 		_ = c.Close()
 		stop()
 	}
+	return statuses
 }
 
 // fill imports so many tokens and gives the value of one.
@@ -198,11 +225,11 @@ type memoryGroup struct {
 func newMemoryGroup(t *testing.T, limit int) *memoryGroup {
 	t.Helper()
 	need(t)
-	g := &memoryGroup{t: t, path: "/sys/fs/cgroup/memory/tokend-test", v2: false}
+	g := &memoryGroup{t: t, path: fmt.Sprintf("/sys/fs/cgroup/memory/tokend-test-%d", os.Getpid())}
 	limitFile := "memory.limit_in_bytes"
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
 		_ = os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+memory"), 0)
-		g.path, g.v2, limitFile = "/sys/fs/cgroup/tokend-test", true, "memory.max"
+		g.path, g.v2, limitFile = fmt.Sprintf("/sys/fs/cgroup/tokend-test-%d", os.Getpid()), true, "memory.max"
 	}
 	if err := os.Mkdir(g.path, 0o755); err != nil && !os.IsExist(err) {
 		t.Fatal(err)

@@ -43,22 +43,29 @@ func TestTorture_powerCut(t *testing.T) {
 // else the end needs is done once it is gone.
 func torment(t *testing.T, rounds int, dir string, end func(*process), afterwards func()) {
 	t.Helper()
-	const clients, enough = 64, 1000
+	const clients, bulkers, enough = 64, 4, 1000
 	h := newHistorian(t, 24)
 	pairs := &pairs{}
 	for range rounds {
-		p := startProcess(t, dir)
+		p := startRoomy(t, dir)
 		h.readAll(p)
 		pairs.check(t, p)
 		var (
-			acknowledged atomic.Int64
-			wg           sync.WaitGroup
+			acknowledged, working atomic.Int64
+			wg                    sync.WaitGroup
 		)
-		for client := range clients {
-			wg.Go(func() { h.work(p, client, func() { acknowledged.Add(1) }) })
+		begin := func(work func()) {
+			working.Add(1)
+			wg.Go(func() {
+				defer working.Add(-1)
+				work()
+			})
 		}
-		for w := range 4 {
-			wg.Go(func() { pairs.work(p, w) })
+		for client := range clients {
+			begin(func() { h.work(p, client, func() { acknowledged.Add(1) }) })
+		}
+		for range bulkers {
+			begin(func() { pairs.work(p) })
 		}
 		idle := make(chan struct{})
 		go func() { wg.Wait(); close(idle) }()
@@ -70,6 +77,9 @@ func torment(t *testing.T, rounds int, dir string, end func(*process), afterward
 				break waiting
 			case <-time.After(time.Millisecond):
 			}
+		}
+		if n := working.Load(); n != clients+bulkers {
+			t.Errorf("only %d are at work when the end comes", n)
 		}
 		end(p)
 		_ = p.cmd.Process.Kill()
@@ -87,6 +97,18 @@ func torment(t *testing.T, rounds int, dir string, end func(*process), afterward
 	pairs.check(t, p)
 	p.stop()
 	h.expectLinearizable()
+}
+
+// startRoomy starts a server that has places for all of them. The configuration is
+// written each time, since a power cut may have lost it.
+func startRoomy(t *testing.T, dir string) *process {
+	t.Helper()
+	path := filepath.Join(dir, "config.toml")
+	writeFile(t, path, fmt.Sprintf("listen = [%q]\ndata_dir = %q\n[limits]\nmax_management = 200\n",
+		"unix:"+filepath.Join(dir, "tokend.sock"), filepath.Join(dir, "data")))
+	p := newProcess(t, dir, "--config", path)
+	p.start()
+	return p
 }
 
 // expectSound checks a store that nobody holds.
@@ -107,7 +129,7 @@ type pairs struct {
 }
 
 // work makes a pair and turns it until nobody answers any more.
-func (ps *pairs) work(p *process, _ int) {
+func (ps *pairs) work(p *process) {
 	ps.mu.Lock()
 	if ps.told == nil {
 		ps.told, ps.asked = map[int]bool{}, map[int]bool{}
@@ -154,7 +176,7 @@ func (ps *pairs) check(t *testing.T, p *process) {
 		if !hasA || !hasB || a != b || a != told && a != ps.asked[number] {
 			t.Errorf("pair %d: %v (%v) and %v (%v), %v was answered, %v asked for", number, a, hasA, b, hasB, told, ps.asked[number])
 		}
-		ps.told[number] = a
+		ps.told[number], ps.asked[number] = a, a
 	}
 }
 

@@ -39,8 +39,8 @@ type backupEntry struct {
 type backupEnd struct {
 	_      struct{} `cbor:",toarray"`
 	Tokens int
-	SHA256 []byte // of all bytes before this item
-	MAC    []byte // of the two, under a key that comes from the data key
+	MAC    []byte // of the number and of the SHA-256 of all bytes before this item, under a key that comes from the data key
+	SHA256 []byte // of all bytes before this item, and the MAC
 }
 
 // The first bytes of an entry and of an end: arrays of two and of three.
@@ -61,10 +61,15 @@ type BackupInfo struct {
 // ErrCorrupt otherwise. Last uses are those on disk, up to 5 s old. It may be read
 // more than once.
 func (s *Snapshot) Backup(taken time.Time) iter.Seq2[[]byte, error] {
+	about, _ := s.store.Census()
 	return func(yield func([]byte, error) bool) {
-		about, _ := s.store.Census()
-		err := s.store.writer.guard(func() error { return newBackup(s.view, yield).write(taken, about.Total()) })
-		if err != nil && !errors.Is(err, errEnough) {
+		enough := false
+		piece := func(piece []byte, err error) bool {
+			enough = !yield(piece, err)
+			return !enough
+		}
+		err := s.store.writer.guard(func() error { return newBackup(s.view, piece).write(taken, about.Total()) })
+		if err != nil && !enough {
 			yield(nil, err)
 		}
 	}
@@ -103,8 +108,9 @@ func (b *backup) write(taken time.Time, about int) error {
 			return err
 		}
 	}
-	end := backupEnd{Tokens: b.tokens, SHA256: b.sum.Sum(nil)}
-	end.MAC = b.vault.backupMAC(end)
+	end := backupEnd{Tokens: b.tokens, MAC: b.vault.backupMAC(b.tokens, b.sum.Sum(nil))}
+	b.sum.Write(end.MAC)
+	end.SHA256 = b.sum.Sum(nil)
 	return b.item(end)
 }
 
@@ -141,10 +147,11 @@ func (b *backup) entries(prefix string) error {
 	return nil
 }
 
-// backupMAC authenticates a backup by its end.
-func (v *vault) backupMAC(end backupEnd) []byte {
+// backupMAC authenticates a backup by the number of its tokens and the SHA-256 of all but
+// its end.
+func (v *vault) backupMAC(tokens int, sum []byte) []byte {
 	mac := hmac.New(sha256.New, v.backupKey)
-	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(end.Tokens))) //nolint:gosec // a count is positive
-	mac.Write(end.SHA256)
+	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(tokens))) //nolint:gosec // a count is positive
+	mac.Write(sum)
 	return mac.Sum(nil)
 }

@@ -24,10 +24,12 @@ type backupReader struct {
 	last     string // key
 	tokens   int
 	end      backupEnd
+	content  []byte // the SHA-256 of all but the end
 }
 
-// Progress is told of every token that is done, and about how many there will be.
-type Progress func(done, about int)
+// Progress is told of every token that is done, and about how many there will be, 0 where
+// nobody knows. An error of it ends what is under way, with that error.
+type Progress func(done, about int) error
 
 // boundedReader reads a bounded number of bytes for an item, lest a length that was
 // changed have everything behind it read into memory.
@@ -142,7 +144,9 @@ func (b *backupReader) next() (entry backupEntry, more bool, err error) {
 	}
 	if isRecord {
 		b.tokens++
-		b.progress(b.tokens, b.Tokens)
+		if err := b.progress(b.tokens, b.Tokens); err != nil {
+			return entry, false, err
+		}
 	}
 	b.last = key
 	b.sum.Write(raw)
@@ -152,13 +156,14 @@ func (b *backupReader) next() (entry backupEntry, more bool, err error) {
 // finish holds all that was read against the end, of which every byte counts.
 func (b *backupReader) finish(raw []byte) error {
 	err := decoding.Unmarshal(raw, &b.end)
-	sum := b.sum.Sum(nil)
+	b.content = b.sum.Sum(nil)
+	b.sum.Write(b.end.MAC)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: its end is not readable", ErrBackup)
 	case b.end.Tokens != b.tokens:
 		return fmt.Errorf("%w: it has %d tokens, and should have %d", ErrBackup, b.tokens, b.end.Tokens)
-	case !bytes.Equal(b.end.SHA256, sum):
+	case !bytes.Equal(b.end.SHA256, b.sum.Sum(nil)):
 		return fmt.Errorf("%w: its SHA-256 does not match", ErrBackup)
 	}
 	switch _, err := b.decode(); {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -15,6 +17,9 @@ type Report struct {
 	Tokens   int // whose records are good
 	Findings []Finding
 	More     int // findings beyond those, which are only counted
+
+	// Repairable is how many of all findings Repair does something about.
+	Repairable int
 }
 
 // Finding is something that is wrong.
@@ -26,17 +31,10 @@ type Finding struct {
 // maxFindings are told.
 const maxFindings = 1000
 
-// Repairable is how many of the findings Repair does something about.
-func (r Report) Repairable() (n int) {
-	for _, f := range r.Findings {
-		if f.Repair != "" {
-			n++
-		}
-	}
-	return n
-}
-
 func (r *Report) add(what, repair string) {
+	if repair != "" {
+		r.Repairable++
+	}
 	if len(r.Findings) == maxFindings {
 		r.More++
 		return
@@ -57,7 +55,11 @@ func Check(o Options, progress Progress) (report Report, err error) {
 	if err != nil {
 		return report, err
 	}
-	closed, err := inspectFiles(o.Dir)
+	err = os.RemoveAll(o.Dir + copySuffix) // of one that was broken off
+	closed := false
+	if err == nil {
+		closed, err = inspectFiles(o.Dir)
+	}
 	release() // for Badger
 	if err != nil {
 		return report, report.addDamage(err)
@@ -69,7 +71,11 @@ func Check(o Options, progress Progress) (report Report, err error) {
 		}
 		defer func() { err = errors.Join(err, drop()) }()
 	}
-	err = inDatabase(badgerOptions(o).WithReadOnly(closed), o.MasterKeys, func(db *badger.DB, v view) error {
+	db, err := badger.Open(badgerOptions(o).WithReadOnly(closed))
+	if err != nil {
+		return report, report.addDamage(damageUnlessSystem(err))
+	}
+	err = inDatabase(db, o.MasterKeys, func(v view) error {
 		return (&checker{view: v, report: &report, progress: progress, about: records(db)}).check()
 	})
 	return report, report.addDamage(err)
@@ -80,16 +86,17 @@ func Check(o Options, progress Progress) (report Report, err error) {
 // what it reports last is still wrong.
 func Repair(o Options, progress Progress) (before, after Report, err error) {
 	before, err = Check(o, progress)
-	if err != nil || before.Repairable() == 0 {
+	if err != nil || before.Repairable == 0 {
 		return before, before, err
 	}
 	if err := o.complete(); err != nil {
 		return before, before, err
 	}
-	if err := unmarkClosed(o.Dir); err != nil {
-		return before, before, err
+	db, err := openDatabase(o, reserve{dir: o.Dir, min: o.MinFreeBytes, free: o.FreeBytes})
+	if err != nil {
+		return before, before, fmt.Errorf("repair: %w", err)
 	}
-	err = inDatabase(badgerOptions(o), o.MasterKeys, func(db *badger.DB, v view) error {
+	err = inDatabase(db, o.MasterKeys, func(v view) error {
 		batch := db.NewWriteBatch()
 		defer batch.Cancel()
 		c := &checker{view: v, report: &Report{}, progress: progress, about: before.Tokens, repair: func(w write) error {
@@ -127,19 +134,24 @@ func (r *Report) addDamage(err error) error {
 	return nil
 }
 
-// inDatabase opens the database of a store and closes it again.
-func inDatabase(o badger.Options, keys []MasterKey, work func(*badger.DB, view) error) error {
-	db, err := badger.Open(o)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err) // each file was looked at before
+// damageUnlessSystem takes what Badger has against files that were looked at before for
+// damage, unless the system did not let it open them.
+func damageUnlessSystem(err error) error {
+	if _, ok := errors.AsType[syscall.Errno](err); ok {
+		return err
 	}
+	return fmt.Errorf("%w: %w", ErrCorrupt, err)
+}
+
+// inDatabase works on a database, which it closes.
+func inDatabase(db *badger.DB, keys []MasterKey, work func(view) error) error {
 	head, err := readHead(db, keys)
 	if errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("%w: it has no data key", ErrCorrupt)
 	}
 	if err == nil {
 		txn := db.NewTransaction(false)
-		err = guard(func() error { return work(db, view{txn: txn, vault: newVault(head.dataKey)}) })
+		err = guard(func() error { return work(view{txn: txn, vault: newVault(head.dataKey)}) })
 		txn.Discard()
 	}
 	clear(head.dataKey)
@@ -166,7 +178,7 @@ type checker struct {
 // CheckIntegrity is Check for a snapshot of a store that is open.
 func (s *Snapshot) CheckIntegrity() error {
 	var report Report
-	c := &checker{view: s.view, report: &report, progress: func(int, int) {}}
+	c := &checker{view: s.view, report: &report, progress: func(int, int) error { return nil }}
 	err := s.store.writer.guard(c.check)
 	for _, finding := range report.Findings {
 		err = errors.Join(err, fmt.Errorf("%w: %s", ErrCorrupt, finding.What))
@@ -236,7 +248,9 @@ func (c *checker) checkRecord(key, value []byte) error {
 		return c.find("", write{}, "%v", err)
 	}
 	c.report.Tokens++
-	c.progress(c.report.Tokens, c.about)
+	if err := c.progress(c.report.Tokens, c.about); err != nil {
+		return err
+	}
 	for _, hash := range r.hashes() {
 		if err := c.checkFound(name, hash); err != nil {
 			return err
@@ -283,7 +297,7 @@ func tags(u uses) (tags []uint64) {
 // checkKey looks for keys of no known kind.
 func (c *checker) checkKey(key, _ []byte) error {
 	switch text := string(key); {
-	case text == metaSchema, text == metaDataKey, text == metaBackup,
+	case text == metaSchema, text == metaDataKey, text == metaBackup, text == metaUpgrading,
 		len(text) > len(recordPrefix) && bytes.HasPrefix(key, []byte(recordPrefix)),
 		len(text) == len(indexPrefix)+len(lookupHash{}) && bytes.HasPrefix(key, []byte(indexPrefix)),
 		len(text) == len(usesKey(0)) && bytes.HasPrefix(key, []byte(usesPrefix)):

@@ -63,6 +63,9 @@ func markClosed(dir string) error {
 	}
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := syncFile(filepath.Join(dir, name)); err != nil { // Badger cuts some without doing so
+			return err
+		}
 		text.WriteString(files[name] + "\n")
 	}
 	sum := sha256.Sum256([]byte(text.String()))

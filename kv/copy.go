@@ -8,16 +8,15 @@ import (
 	"path/filepath"
 )
 
+const copySuffix = ".checking"
+
 // workOnCopy makes options for a copy of a store and gives what removes it. Nothing may
 // be linked: Badger cuts a file to nothing before it deletes it. Where the file system
 // can share what two files have in common, copying a table takes no room.
 func workOnCopy(o *Options) (drop func() error, err error) {
 	original := o.Dir
-	copied := original + ".checking"
+	copied := original + copySuffix
 	drop = func() error { return os.RemoveAll(copied) }
-	if err := drop(); err != nil { // of one that was broken off
-		return nil, err
-	}
 	if err := makeFolder(copied); err != nil {
 		return nil, err
 	}

@@ -162,17 +162,29 @@ func SyncFolder(path string) error {
 	return folder.Sync()
 }
 
-// checkManifest refuses a folder that has a store's files but not their list:
-// Badger would take it for an empty one and delete them.
+// checkManifest refuses a folder that has a store's files but not their list, or an
+// empty one: Badger would take it for an empty store and delete them. While it runs
+// there is always a log, and what is not in the list yet is still in that.
 func checkManifest(dir string) error {
-	var files, manifest bool
+	var files, tables, logs, manifest bool
 	err := eachFile(dir, func(path string, _ fs.FileInfo) error {
 		files = files || isStoreFile(path)
+		tables = tables || filepath.Ext(path) == ".sst"
+		logs = logs || filepath.Ext(path) == ".mem"
 		manifest = manifest || filepath.Base(path) == "MANIFEST"
 		return nil
 	})
-	if err == nil && files && !manifest {
-		err = fmt.Errorf("%w: its MANIFEST is missing", ErrCorrupt)
+	switch {
+	case err != nil || !files:
+		return err
+	case !manifest:
+		return fmt.Errorf("%w: its MANIFEST is missing", ErrCorrupt)
+	case !tables || logs:
+		return nil
+	}
+	listed, err := listedTables(dir)
+	if err == nil && len(listed) == 0 {
+		err = fmt.Errorf("%w: the list of tables (MANIFEST) names none of those that are there", ErrCorrupt)
 	}
 	return err
 }

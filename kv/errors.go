@@ -92,12 +92,13 @@ var (
 	// ErrNotEmpty is returned by Restore where there is a store already.
 	ErrNotEmpty = errors.New("there is a store already")
 
-	// ErrLocked is returned by Open when another process holds the store.
+	// ErrLocked is returned by Open and Check when another process holds the store.
 	ErrLocked = errors.New("the store is in use by another process")
 
-	// ErrWrongKey is returned by Open when none of the master keys opens the store.
+	// ErrWrongKey is returned where none of the master keys opens the store, or the
+	// backup.
 	ErrWrongKey = errors.New("no master key opens this store")
 
-	// ErrNewerSchema is returned by Open for a store that a newer version wrote.
+	// ErrNewerSchema is returned for a store or a backup that a newer version wrote.
 	ErrNewerSchema = errors.New("the store was written by a newer version")
 )

@@ -37,7 +37,10 @@ func FuzzCheckBackup(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0x81}, 1000))
 	f.Fuzz(func(t *testing.T, backup []byte) {
 		tokens := 0
-		info, err := kv.CheckBackup(bytes.NewReader(backup), func(done, _ int) { tokens = done })
+		info, err := kv.CheckBackup(bytes.NewReader(backup), func(done, _ int) error {
+			tokens = done
+			return nil
+		})
 		if err == nil && info.Tokens != tokens {
 			t.Errorf("%d tokens, told of %d", info.Tokens, tokens)
 		}

@@ -12,6 +12,8 @@ const (
 	metaDataKey = "m/key"    // the data key, sealed by the master key
 	metaBackup  = "m/backup" // when the last backup was taken
 
+	metaUpgrading = "m/upgrading" // while it is: the way back has been written
+
 	recordPrefix = "t/" // + name: the record
 	indexPrefix  = "h/" // + lookup hash of a value: the name
 	usesPrefix   = "u/" // + number of a shard: the last uses of its tokens

@@ -19,10 +19,10 @@ func (s *Store) Rekey(keys []MasterKey) (changed bool, err error) {
 			return err
 		}
 		dataKey, by, err := unwrap(wrapped, keys)
+		defer clear(dataKey)
 		if err != nil || by == 0 {
 			return err
 		}
-		defer clear(dataKey)
 		nothing := func(view) ([]change, error) { return nil, nil }
 		if err := s.writer.apply(nothing, write{[]byte(metaDataKey), keys[0].wrap(dataKey)}); err != nil {
 			return fmt.Errorf("take up the first master key: %w", err)

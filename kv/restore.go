@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"encoding/binary"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sys/unix"
 )
 
 // Restore makes a store of a backup, in a folder that is missing or empty. One of
@@ -19,12 +21,14 @@ import (
 // checked, and the index is made anew. Nothing is at Options.Dir unless all of the
 // backup was good: until then the store is beside it, in a folder of that name with
 // ".restoring" behind, where one that was broken off is cleared away by the next.
-// It fails with ErrNotEmpty, ErrBackup, ErrWrongKey or ErrNewerSchema.
+// It fails with ErrNotEmpty, ErrBackup, ErrWrongKey, ErrNewerSchema or ErrFull, which it
+// does with less room than Options.MinFreeBytes, or DefaultMinFreeBytes where that is 0.
 func Restore(r io.Reader, o Options, progress Progress) (BackupInfo, error) {
 	if err := o.complete(); err != nil {
 		return BackupInfo{}, err
 	}
-	if err := isEmptyFolder(o.Dir); err != nil {
+	target, err := emptyPlace(o.Dir)
+	if err != nil {
 		return BackupInfo{}, err
 	}
 	b, err := newBackupReader(r, progress)
@@ -39,7 +43,6 @@ func Restore(r io.Reader, o Options, progress Progress) (BackupInfo, error) {
 		return BackupInfo{}, fmt.Errorf("the backup: %w", err)
 	}
 	defer clear(dataKey)
-	target := o.Dir
 	o.Dir = target + ".restoring"
 	if err := os.RemoveAll(o.Dir); err != nil {
 		return BackupInfo{}, err
@@ -47,37 +50,58 @@ func Restore(r io.Reader, o Options, progress Progress) (BackupInfo, error) {
 	if err := makeFolder(o.Dir); err != nil {
 		return BackupInfo{}, err
 	}
-	if err := restoreInto(o, b, dataKey); err != nil {
+	err = guard(func() error { return restoreInto(o, b, dataKey) })
+	if err == nil {
+		err = unix.Rename(o.Dir, target) // in the place of an empty folder too
+	}
+	if err != nil {
 		return BackupInfo{}, errors.Join(err, os.RemoveAll(o.Dir))
-	}
-	if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return BackupInfo{}, err
-	}
-	if err := os.Rename(o.Dir, target); err != nil {
-		return BackupInfo{}, err
 	}
 	return b.info(), SyncFolder(filepath.Dir(target))
 }
 
-func isEmptyFolder(dir string) error {
-	entries, err := os.ReadDir(dir)
+// emptyPlace is where a folder is missing or empty, behind a link if there is one. It is
+// renamed to, which a mount point cannot be.
+func emptyPlace(dir string) (string, error) {
+	place, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		if _, err := os.Lstat(dir); err == nil {
+			return "", fmt.Errorf("%s is a link that leads nowhere", dir)
+		}
+		return dir, nil
 	}
+	if err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(place)
 	if err == nil && len(entries) > 0 {
 		err = fmt.Errorf("%s: %w", dir, ErrNotEmpty)
 	}
-	return err
+	if err != nil {
+		return "", err
+	}
+	var own, parent unix.Stat_t
+	if err := errors.Join(unix.Stat(place, &own), unix.Stat(filepath.Dir(place), &parent)); err != nil {
+		return "", err
+	}
+	if own.Dev != parent.Dev {
+		return "", fmt.Errorf("%s is a mount point, which a store cannot be put in the place of; mount the folder above it", dir)
+	}
+	return place, nil
 }
 
 // restoreInto fills an empty folder with a store, durably.
 func restoreInto(o Options, b *backupReader, dataKey []byte) error {
+	reserve := reserve{dir: o.Dir, min: cmp.Or(o.MinFreeBytes, DefaultMinFreeBytes), free: o.FreeBytes}
+	if err := reserve.check(); err != nil {
+		return err
+	}
 	// Nothing relies on the log until all is there.
 	db, err := badger.Open(badgerOptions(o).WithSyncWrites(false))
 	if err != nil {
 		return err
 	}
-	err = fillFrom(db, b, newVault(dataKey))
+	err = fillFrom(db, b, newVault(dataKey), reserve)
 	if err == nil {
 		err = writeMeta(db, b.Schema, o.MasterKeys[0], dataKey)
 	}
@@ -90,10 +114,14 @@ func restoreInto(o Options, b *backupReader, dataKey []byte) error {
 	return syncFiles(o.Dir)
 }
 
-func fillFrom(db *badger.DB, b *backupReader, v *vault) error {
+func fillFrom(db *badger.DB, b *backupReader, v *vault, reserve reserve) error {
 	batch := db.NewWriteBatch()
 	defer batch.Cancel()
+	const now = 1000 // and then
 	for entry, err := range b.entries() {
+		if err == nil && b.tokens%now == 0 {
+			err = reserve.check()
+		}
 		if err != nil {
 			return err
 		}
@@ -101,7 +129,7 @@ func fillFrom(db *badger.DB, b *backupReader, v *vault) error {
 			return err
 		}
 	}
-	if !hmac.Equal(b.end.MAC, v.backupMAC(b.end)) {
+	if !hmac.Equal(b.end.MAC, v.backupMAC(b.tokens, b.content)) {
 		return fmt.Errorf("%w: it was changed by somebody without the key", ErrBackup)
 	}
 	taken := binary.BigEndian.AppendUint64(nil, uint64(b.Taken)) //nolint:gosec // as it was written
@@ -131,12 +159,14 @@ func restoreEntry(batch *badger.WriteBatch, entry backupEntry, v *vault) error {
 
 // syncFiles makes all files of a folder, and the folder, durable.
 func syncFiles(dir string) error {
-	err := eachFile(dir, func(path string, _ fs.FileInfo) error {
-		file, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		return errors.Join(file.Sync(), file.Close())
-	})
+	err := eachFile(dir, func(path string, _ fs.FileInfo) error { return syncFile(path) })
 	return errors.Join(err, SyncFolder(dir))
+}
+
+func syncFile(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
 }

@@ -47,23 +47,16 @@ func Open(o Options) (*Store, error) {
 	if err := makeFolder(o.Dir); err != nil {
 		return nil, err
 	}
-	for _, prepare := range []func() error{
-		func() error { return clearFolder(o.Dir) },
-		reserve.checkMemory,
-		func() error { _, err := inspectFiles(o.Dir); return err },
-		func() error { return unmarkClosed(o.Dir) },
-	} {
-		if err := prepare(); err != nil {
-			return nil, fmt.Errorf("open %s: %w", o.Dir, err)
-		}
-	}
-	db, err := badger.Open(badgerOptions(o))
+	db, err := openDatabase(o, reserve)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", o.Dir, err)
 	}
+	giveUp := func(err error) error {
+		return errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), closeAgain(db, o.Dir, err))
+	}
 	vault, err := unlock(db, o)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), db.Close())
+		return nil, giveUp(err)
 	}
 	s := &Store{
 		db:     db,
@@ -76,11 +69,11 @@ func Open(o Options) (*Store, error) {
 		filled: make(chan struct{}),
 	}
 	if err := s.recallBackup(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), db.Close())
+		return nil, giveUp(err)
 	}
 	folder, err := openFolder(o.Dir)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), db.Close())
+		return nil, giveUp(err)
 	}
 	snapshot := db.NewTransaction(false)
 	s.writer = (&writer{
@@ -99,6 +92,34 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
+// openDatabase opens Badger once nothing is against that.
+func openDatabase(o Options, reserve reserve) (*badger.DB, error) {
+	for _, prepare := range []func() error{
+		func() error { return clearFolder(o.Dir) },
+		reserve.checkMemory,
+		func() error { _, err := inspectFiles(o.Dir); return err },
+		func() error { return unmarkClosed(o.Dir) },
+	} {
+		if err := prepare(); err != nil {
+			return nil, err
+		}
+	}
+	db, err := badger.Open(badgerOptions(o))
+	if err != nil {
+		err = damageUnlessSystem(err)
+	}
+	return db, err
+}
+
+// closeAgain closes what was opened in vain. Damage is not marked as what was closed.
+func closeAgain(db *badger.DB, dir string, failure error) error {
+	err := db.Close()
+	if err == nil && !errors.Is(failure, ErrCorrupt) {
+		err = markClosed(dir)
+	}
+	return err
+}
+
 func (s *Store) countAll(snapshot *badger.Txn) error {
 	return s.writer.guard(func() error { return s.census.count(snapshot, &s.closed) })
 }
@@ -110,7 +131,7 @@ func inspectFiles(dir string) (closed bool, err error) {
 		return false, err
 	}
 	closed, err = checkClosed(dir)
-	return closed, errors.Join(err, verifyTables(dir))
+	return closed, errors.Join(err, verifyTables(dir), verifyLogs(dir))
 }
 
 // Close waits for the operations under way and closes the store. Operations

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"os"
 	"path/filepath"
@@ -47,11 +48,37 @@ func listedTables(dir string) (map[uint64]badger.TableManifest, error) {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	list, _, err := badger.ReplayManifestFile(file, 0, badger.DefaultOptions(dir).WithLogger(nil))
+	list, end, err := badger.ReplayManifestFile(file, 0, badger.DefaultOptions(dir).WithLogger(nil))
+	if err == nil {
+		err = checkTail(file, end)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: the list of tables (MANIFEST): %w", ErrCorrupt, err)
 	}
 	return list.Tables, nil
+}
+
+// checkTail looks at what is behind the last entry of the list that is whole. A crash may
+// have torn one there. If its checksum is that of the bytes that are there, all of it is
+// there and its length is wrong; Badger would cut it off and delete the tables that it
+// names. An entry is its length and its checksum, 32 bits each, and the bytes.
+func checkTail(file *os.File, end int64) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	tail := make([]byte, info.Size()-end)
+	if _, err := file.ReadAt(tail, end); err != nil || len(tail) < 8 {
+		return err
+	}
+	want, sum := binary.BigEndian.Uint32(tail[4:]), uint32(0)
+	for i := 8; sum != want; i++ {
+		if i == len(tail) {
+			return nil
+		}
+		sum = crc32.Update(sum, castagnoli, tail[i:i+1])
+	}
+	return errors.New("the length of an entry is damaged")
 }
 
 // verifyTable recovers, since the library panics at some damage, and a page that the

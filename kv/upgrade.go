@@ -27,7 +27,7 @@ func upgrade(db *badger.DB, v *vault, schema byte, o Options) error {
 		return nil
 	}
 	wayBack := fmt.Sprintf("%s.schema-%d.backup", o.Dir, schema)
-	if err := writeBackup(db, v, wayBack, o.Now()); err != nil {
+	if err := leaveWayBack(db, v, wayBack, o.Now()); err != nil {
 		return fmt.Errorf("back the store up before it is upgraded: %w", err)
 	}
 	for ; schema < schemaVersion(); schema++ {
@@ -52,7 +52,23 @@ func upgradeOnce(db *badger.DB, v *vault, from byte) error {
 	if err != nil {
 		return err
 	}
-	return db.Update(func(txn *badger.Txn) error { return txn.Set([]byte(metaSchema), []byte{from + 1}) })
+	return db.Update(func(txn *badger.Txn) error {
+		return errors.Join(txn.Set([]byte(metaSchema), []byte{from + 1}), txn.Delete([]byte(metaUpgrading)))
+	})
+}
+
+// leaveWayBack writes the backup unless an upgrade was begun and broken off: then it is
+// there, and the store is not as it was any more.
+func leaveWayBack(db *badger.DB, v *vault, path string, taken time.Time) error {
+	txn := db.NewTransaction(false)
+	defer txn.Discard()
+	if begun, err := (view{txn: txn}).has([]byte(metaUpgrading)); err != nil || begun {
+		return err
+	}
+	if err := writeBackup(db, v, path, taken); err != nil {
+		return err
+	}
+	return db.Update(func(txn *badger.Txn) error { return txn.Set([]byte(metaUpgrading), []byte(path)) })
 }
 
 // writeBackup writes a file whole or not at all, and durable.

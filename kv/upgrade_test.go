@@ -24,14 +24,17 @@ func TestOpen_upgrade(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	older()
-	before, err := kv.Open(store.Options) // an upgrade that was broken off is none yet
+	wayBack := store.Options.Dir + ".schema-1.backup"
+	asItWas, err := os.Stat(wayBack)
 	do(t, err)
-	do(t, before.Close())
 
 	older = kv.WithUpgrade(func() error { return nil })
 	upgraded := kvtest.New(t, func(o *kv.Options) { *o = store.Options })
 	if diff := cmp.Diff(want, everything(t, upgraded)); diff != "" {
 		t.Error(diff)
+	}
+	if now, err := os.Stat(wayBack); err != nil || !os.SameFile(asItWas, now) {
+		t.Errorf("the way back was written again when the store was half upgraded (%v)", err)
 	}
 	upgraded.Reopen()
 	do(t, upgraded.Close())
@@ -39,7 +42,7 @@ func TestOpen_upgrade(t *testing.T) {
 	if _, err := kv.Open(store.Options); !errors.Is(err, kv.ErrNewerSchema) {
 		t.Errorf("the older version opens it: %v", err)
 	}
-	backup, err := os.Open(store.Options.Dir + ".schema-1.backup")
+	backup, err := os.Open(wayBack)
 	do(t, err)
 	defer func() { _ = backup.Close() }()
 	options := store.Options
