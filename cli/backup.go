@@ -14,7 +14,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"tokend/kv"
@@ -90,54 +89,17 @@ func backupTo(cmd *cobra.Command, c *client, path string) error {
 		_, err := c.backup(ctx, &namedWriter{cmd.OutOrStdout(), "standard output"}, meter)
 		return err
 	}
-	path, err := replaceable(path)
-	if err != nil {
+	var info kv.BackupInfo
+	path, err := writeFile(path, func(to io.Writer) (err error) {
+		info, err = c.backup(ctx, to, meter)
 		return err
-	}
-	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	})
 	if err != nil {
-		return cannotWrite(path, err)
-	}
-	defer func() { _ = file.Cleanup() }()
-	info, err := c.backup(ctx, &namedWriter{file, path}, meter)
-	if err != nil {
-		return err
-	}
-	if err := file.CloseAtomicallyReplace(); err != nil {
-		return cannotWrite(path, err)
-	}
-	if err := kv.SyncFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
 	meter.clear()
 	say(cmd.ErrOrStderr(), "backed up %s to %s\n", tokens(info.Tokens), path)
 	return nil
-}
-
-// namedWriter says what cannot be written by the name that a person knows.
-type namedWriter struct {
-	io.Writer
-	name string
-}
-
-func (w *namedWriter) Write(p []byte) (int, error) {
-	n, err := w.Writer.Write(p)
-	if err != nil {
-		err = &writeError{cannotWrite(w.name, err)}
-	}
-	return n, err
-}
-
-// writeError is one of the target, among those of what is copied.
-type writeError struct{ error }
-
-func (e *writeError) Unwrap() error { return e.error }
-
-func cannotWrite(name string, err error) error {
-	if wrapped, ok := errors.AsType[*fs.PathError](err); ok {
-		err = wrapped.Err // without the name of a temporary file
-	}
-	return fmt.Errorf("%s cannot be written: %w", name, err)
 }
 
 // backup copies a backup and checks it on the way.

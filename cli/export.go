@@ -4,18 +4,13 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"os/signal"
-	"path/filepath"
 
 	"filippo.io/age"
 	"github.com/go-json-experiment/json"
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 )
 
@@ -68,20 +63,12 @@ func exportTo(cmd *cobra.Command, c *client, path, passphrase string) error {
 		_, err := c.export(ctx, cmd.OutOrStdout(), passphrase)
 		return err
 	}
-	path, err := replaceable(path)
-	if err != nil {
+	exported := 0
+	path, err := writeFile(path, func(to io.Writer) (err error) {
+		exported, err = c.export(ctx, to, passphrase)
 		return err
-	}
-	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	})
 	if err != nil {
-		return err
-	}
-	defer func() { _ = file.Cleanup() }()
-	exported, err := c.export(ctx, file, passphrase)
-	if err != nil {
-		return err
-	}
-	if err := file.CloseAtomicallyReplace(); err != nil {
 		return err
 	}
 	say(cmd.ErrOrStderr(), "exported %s to %s\n", tokens(exported), path)
@@ -89,26 +76,6 @@ func exportTo(cmd *cobra.Command, c *client, path, passphrase string) error {
 		say(cmd.ErrOrStderr(), "their values are not in it; --values exports them under a passphrase\n")
 	}
 	return nil
-}
-
-// replaceable is the path of a file, or where a link to it leads. A device, a
-// pipe or a folder is not to be replaced by a file.
-func replaceable(path string) (string, error) {
-	resolved, err := filepath.EvalSymlinks(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(path); err == nil {
-			return "", fmt.Errorf("%q leads nowhere", path)
-		}
-		return path, nil
-	}
-	if err != nil {
-		return "", err
-	}
-	info, err := os.Stat(resolved)
-	if err == nil && !info.Mode().IsRegular() {
-		err = &hintedError{fmt.Errorf("%q is not a file", path), "- writes to standard output"}
-	}
-	return resolved, err
 }
 
 // export copies an export, encrypted under a passphrase if there is one.

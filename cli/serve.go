@@ -10,15 +10,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"tokend/api"
 	"tokend/config"
@@ -114,35 +111,8 @@ func newService(c config.Config, load func() (config.Config, error), stderr io.W
 	s.auditSink = newSink(&s.auditFile)
 	s.level.Set(levelOf(c.Log))
 	s.log = slog.New(newHandler(c.Log, s.logSink, isJournal(stderr), &s.level))
-	s.limitMemory()
+	limitMemory(s.log)
 	return s
-}
-
-// limitMemory has the garbage collector keep to the limit that systemd, or who else makes
-// control groups, gives the process, unless GOMEMLIMIT says otherwise.
-func (s *service) limitMemory() {
-	_, err := memlimit.Set(memlimit.WithRatio(0.8), memlimit.WithLogger(slog.New(slog.DiscardHandler)))
-	if err != nil && !errors.Is(err, memlimit.ErrNoLimit) && !errors.Is(err, memlimit.ErrNoCgroup) {
-		s.log.Debug("the limit of memory is not known", "err", err)
-	}
-}
-
-// prepareProcess makes the process one that serves.
-func prepareProcess() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50) // there is little garbage, so memory is worth more than a rare collection
-	}
-	syscall.Umask(0o077)           // what Badger makes is for its owner
-	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more ends nothing
-	keepMemoryPrivate()
-}
-
-// keepMemoryPrivate keeps keys and values out of core dumps, and other processes of the
-// same user out of the memory (prctl(2), PR_SET_DUMPABLE). Where the system does not
-// know of that, there is nothing to be done.
-func keepMemoryPrivate() {
-	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
-	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 }
 
 // serve runs the server until a signal ends it. What is opened is closed in the

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+
+	"tokend/kv"
+)
+
+// writeFile writes a file whole or not at all, for its owner alone and durable, and gives
+// its path behind a link.
+func writeFile(path string, write func(io.Writer) error) (string, error) {
+	path, err := replaceable(path)
+	if err != nil {
+		return "", err
+	}
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return "", cannotWrite(path, err)
+	}
+	defer func() { _ = file.Cleanup() }()
+	if err := write(&namedWriter{file, path}); err != nil {
+		return "", err
+	}
+	if err := file.CloseAtomicallyReplace(); err != nil {
+		return "", cannotWrite(path, err)
+	}
+	return path, kv.SyncFolder(filepath.Dir(path))
+}
+
+// replaceable is the path of a file, or where a link to it leads. A device, a
+// pipe or a folder is not to be replaced by a file.
+func replaceable(path string) (string, error) {
+	resolved, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(path); err == nil {
+			return "", fmt.Errorf("%q leads nowhere", path)
+		}
+		return path, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(resolved)
+	if err == nil && !info.Mode().IsRegular() {
+		err = &hintedError{fmt.Errorf("%q is not a file", path), "- writes to standard output"}
+	}
+	return resolved, err
+}
+
+// namedWriter says what cannot be written by the name that a person knows.
+type namedWriter struct {
+	io.Writer
+	name string
+}
+
+func (w *namedWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if err != nil {
+		err = &writeError{cannotWrite(w.name, err)}
+	}
+	return n, err
+}
+
+// writeError is one of the target, among those of what is copied.
+type writeError struct{ error }
+
+func (e *writeError) Unwrap() error { return e.error }
+
+func cannotWrite(name string, err error) error {
+	if wrapped, ok := errors.AsType[*fs.PathError](err); ok {
+		err = wrapped.Err // without the name of a temporary file
+	}
+	return fmt.Errorf("%s cannot be written: %w", name, err)
+}
