@@ -21,12 +21,18 @@ func need(t *testing.T, programs ...string) {
 			missing = program + " is not installed"
 		}
 	}
-	switch {
-	case missing != "" && os.Getenv("TOKEND_REQUIRE_ALL") != "":
-		t.Fatal(missing)
-	case missing != "":
-		t.Skip(missing)
+	if missing != "" {
+		lack(t, missing)
 	}
+}
+
+// lack skips the test for what the machine does not have, unless all is required.
+func lack(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("TOKEND_REQUIRE_ALL") != "" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
 }
 
 // disk is an XFS in a file, which can lose its power.
@@ -50,15 +56,14 @@ func newDisk(t *testing.T) *disk {
 		t.Fatal(err)
 	}
 	output(t, "mkfs.xfs", "-q", d.image)
-	d.mount()
+	if err := d.mount(); err != nil {
+		lack(t, "a file cannot be mounted here")
+	}
 	t.Cleanup(func() { _ = exec.Command("umount", d.path).Run() })
 	return d
 }
 
-func (d *disk) mount() {
-	d.t.Helper()
-	output(d.t, "mount", "-o", "loop", d.image, d.path)
-}
+func (d *disk) mount() error { return exec.Command("mount", "-o", "loop", d.image, d.path).Run() }
 
 // cut loses all that was not synced, and lets nothing through any more.
 func (d *disk) cut() {
@@ -70,7 +75,9 @@ func (d *disk) cut() {
 func (d *disk) restore() {
 	d.t.Helper()
 	output(d.t, "umount", d.path)
-	d.mount()
+	if err := d.mount(); err != nil {
+		d.t.Fatal(err)
+	}
 }
 
 // free is how much room there is, in bytes.

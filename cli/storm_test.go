@@ -231,11 +231,14 @@ func newMemoryGroup(t *testing.T, limit int) *memoryGroup {
 		_ = os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+memory"), 0)
 		g.path, g.v2, limitFile = fmt.Sprintf("/sys/fs/cgroup/tokend-test-%d", os.Getpid()), true, "memory.max"
 	}
-	if err := os.Mkdir(g.path, 0o755); err != nil && !os.IsExist(err) {
-		t.Fatal(err)
-	}
+	err := os.Mkdir(g.path, 0o755)
 	t.Cleanup(func() { _ = os.Remove(g.path) })
-	writeFile(t, filepath.Join(g.path, limitFile), strconv.Itoa(limit))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(g.path, limitFile), []byte(strconv.Itoa(limit)), 0o600)
+	}
+	if err != nil {
+		lack(t, "no control group with a limit of memory can be made here")
+	}
 	return g
 }
 
