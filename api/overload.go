@@ -47,7 +47,7 @@ func (s *Server) admit(r *request, rt *route) error {
 		return errOverloaded
 	}
 	r.leave = s.overload.management.leave
-	if announced := r.ctx.Request.Header.ContentLength(); rt.bodyLimit() <= maxBodyBytes || 0 <= announced && announced <= maxBodyBytes || r.ctx.RequestBodyStream() == nil {
+	if !r.mayBeLarge(rt.bodyLimit()) {
 		return nil
 	}
 	if !s.overload.large.take(maxLarge) {
@@ -58,6 +58,12 @@ func (s *Server) admit(r *request, rt *route) error {
 		s.overload.management.leave()
 	}
 	return nil
+}
+
+// mayBeLarge reports whether a body may be larger than most routes allow.
+func (r *request) mayBeLarge(limit int) bool {
+	announced := r.ctx.Request.Header.ContentLength()
+	return limit > maxBodyBytes && (announced == chunked || announced > maxBodyBytes)
 }
 
 // inTurn does what takes a while and waits for nothing.
