@@ -1,5 +1,5 @@
 # The few words that people type. CI runs .ci/run.
-.PHONY: build test torture lint bench man packages
+.PHONY: build test torture fuzz lint bench man packages
 
 build:
 	go build -trimpath -o tokend .
@@ -10,6 +10,15 @@ test:
 # Kills, power cuts, full and failing disks, damage, storms; as root, some five minutes.
 torture:
 	TOKEND_TORTURE=1 TOKEND_REQUIRE_ALL=1 go test -count=1 -v -timeout 1h -run 'Torture|Open_damage' ./cli ./kv
+
+# Every parser, one after the other; what is found becomes a case of its test.
+FUZZTIME ?= 10m
+fuzz:
+	for package in kv api config; do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z]*' $$package/*_test.go | cut -c6-); do \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$package || exit; \
+		done; \
+	done
 
 lint:
 	golangci-lint run ./...

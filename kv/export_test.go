@@ -160,3 +160,6 @@ func WithUpgrade(failure func() error) (older func()) {
 	})
 	return func() { upgrades = upgrades[:len(upgrades)-1] }
 }
+
+// VerifyLog looks for damage in a log.
+var VerifyLog = verifyLog

@@ -106,3 +106,40 @@ func FuzzClosed(f *testing.F) {
 		}
 	})
 }
+
+// A log is sound or damaged, whatever is in it; cut anywhere, as a crash does, a sound one
+// stays sound.
+func FuzzLog(f *testing.F) {
+	store := kvtest.New(f)
+	for _, name := range []string{"a", "b", "c"} {
+		if _, _, err := store.Create(kv.Spec{Name: name}); err != nil {
+			f.Fatal(err)
+		}
+	}
+	logs, err := filepath.Glob(filepath.Join(store.Options.Dir, "*.mem"))
+	if err != nil || len(logs) != 1 {
+		f.Fatal(logs, err)
+	}
+	content, err := os.ReadFile(logs[0])
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(bytes.TrimRight(content, "\x00"), 100)
+	f.Add([]byte{}, 0)
+	f.Add(bytes.Repeat([]byte{0x40}, 100), 50)
+	path := filepath.Join(f.TempDir(), "00001.mem")
+	verify := func(t *testing.T, content []byte) error {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return kv.VerifyLog(path)
+	}
+	f.Fuzz(func(t *testing.T, content []byte, cut int) {
+		if verify(t, content) != nil || cut < 0 || cut > len(content) {
+			return
+		}
+		if err := verify(t, content[:cut]); err != nil {
+			t.Errorf("cut behind byte %d: %v", cut, err)
+		}
+	})
+}

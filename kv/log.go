@@ -34,6 +34,13 @@ type logEntry struct {
 	ends        bool // the transaction
 }
 
+// seek reads an entry where one may begin, or not: of those that are longer than any of
+// ours it would take the checksum again and again.
+func seek(b []byte) (e logEntry, ok bool) {
+	const longest = 64 << 10
+	return parseEntry(b[:min(longest, len(b))])
+}
+
 // parseEntry reads the entry at the beginning of some bytes, if a whole one is there.
 func parseEntry(b []byte) (e logEntry, ok bool) {
 	if len(b) < 2 || b[0]&(inTransaction|endsOne) == 0 {
@@ -93,7 +100,7 @@ func verifyLog(path string) error {
 		whole = firstTransaction(rest)
 	}
 	for len(rest) > 0 {
-		e, ok := parseEntry(rest)
+		e, ok := seek(rest)
 		switch {
 		case !ok:
 			rest = rest[1:]
@@ -109,7 +116,7 @@ func verifyLog(path string) error {
 // firstTransaction is the one before the first of which an entry is left.
 func firstTransaction(b []byte) uint64 {
 	for ; len(b) > 0; b = b[1:] {
-		if e, ok := parseEntry(b); ok {
+		if e, ok := seek(b); ok {
 			return e.transaction - 1
 		}
 	}
