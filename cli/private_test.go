@@ -22,3 +22,12 @@ func TestMemoryIsPrivate(t *testing.T) {
 	}
 	p.stop()
 }
+
+// However little memory it may have, it serves: a limit of no connection at all would be
+// worse than one that is passed.
+func TestSmallestMemoryLimit(t *testing.T) {
+	p := newProcess(t, t.TempDir())
+	p.cmd.Env = append(os.Environ(), "GOMEMLIMIT=64KiB")
+	p.start()
+	p.stop()
+}

@@ -159,10 +159,14 @@ func connectionLimit(configured int, log *slog.Logger) int {
 	return limitByFiles(limitByMemory(configured, log), log)
 }
 
-// limitByMemory leaves the connections a quarter of what the process may have.
+// limitByMemory leaves the connections a quarter of what the process may have, and enough
+// of them to serve at all.
 func limitByMemory(configured int, log *slog.Logger) int {
-	const each = 32 << 10 // bytes: two buffers and a stack
-	possible := debug.SetMemoryLimit(-1) / 4 / each
+	const (
+		each   = 32 << 10 // bytes: two buffers and a stack
+		fewest = 64
+	)
+	possible := max(fewest, debug.SetMemoryLimit(-1)/4/each)
 	if int64(configured) <= possible {
 		return configured
 	}
