@@ -11,12 +11,13 @@ test:
 torture:
 	TOKEND_TORTURE=1 TOKEND_REQUIRE_ALL=1 go test -count=1 -v -timeout 1h -run 'Torture|Open_damage' ./cli ./kv
 
-# Every parser, one after the other; what is found becomes a case of its test.
+# Every parser, one after the other, for a time (10m) or a number of inputs (10000x);
+# what is found becomes a case of its test.
 FUZZTIME ?= 10m
 fuzz:
-	for package in kv api config; do \
+	for package in kv api config cli; do \
 		for target in $$(grep -ho '^func Fuzz[A-Za-z]*' $$package/*_test.go | cut -c6-); do \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$package || exit; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./$$package || exit; \
 		done; \
 	done
 

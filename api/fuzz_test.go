@@ -3,14 +3,21 @@ package api_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"tokend/api"
+	"tokend/kv"
 	"tokend/metrics"
 )
 
@@ -101,6 +108,68 @@ func FuzzImportLine(f *testing.F) {
 			if status, _ := api.FieldOf(err); status != 400 {
 				t.Errorf("status %d: %v", status, err)
 			}
+		}
+	})
+}
+
+// Whatever the headers, who is let in showed the one credential that it takes, also to
+// another reader of HTTP.
+func FuzzCredentials(f *testing.F) {
+	socket := filepath.Join(f.TempDir(), "s")
+	s := newServer(f, func(c *api.Config) { c.Log = slog.New(slog.DiscardHandler) }, func(l net.Listener) net.Listener {
+		do(f, l.Close())
+		l, err := net.Listen("unix", socket)
+		do(f, err)
+		return l
+	})
+	_, value, err := s.store.Create(kv.Spec{Name: "x", Active: true})
+	do(f, err)
+	placeholders := strings.NewReplacer("VALUE", value.Reveal(), "ADMIN", adminToken)
+	paths := []string{"/_/token/verify", "/_/auth/read", "/_/token"}
+	for _, headers := range []string{
+		"Authorization: Bearer VALUE\r\n", "X-API-Key: VALUE\r\nAuthorization: Basic eDp5\r\n", "authorization:bearer  ADMIN \r\n",
+		"Authorization: Bearer VALUE\r\nAuthorization: Bearer ADMIN\r\n", "X-API-Key: VALUE\r\nX-API-Key: x\r\n", "Authorization: Bearer ADMIN\r\nX-API-Key: VALUE\r\n",
+		"Authorization : Bearer VALUE\r\n", "Authorization:\r\n Bearer VALUE\r\n", "Content-Length: 30\r\n\r\nAuthorization: Bearer ADMIN\r\n", "X_API_Key: VALUE\r\nX-A: \x00\r\n",
+	} {
+		for path := range paths {
+			f.Add(headers, byte(path))
+		}
+	}
+	f.Fuzz(func(t *testing.T, headers string, path byte) {
+		target := paths[int(path)%len(paths)]
+		request := "GET " + target + " HTTP/1.1\r\nHost: localhost\r\n" + placeholders.Replace(headers) + "\r\n"
+		c, err := net.Dial("unix", socket)
+		do(t, err)
+		defer func() { _ = c.Close() }()
+		do(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+		_, err = io.WriteString(c, request)
+		do(t, err)
+		do(t, c.(*net.UnixConn).CloseWrite())
+		answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return // the request is cut off
+		}
+		do(t, err)
+		do(t, answer.Body.Close())
+		if answer.StatusCode != http.StatusOK {
+			return
+		}
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(request)))
+		do(t, err)
+		shown := r.Header["X-Api-Key"]
+		for _, authorization := range r.Header["Authorization"] {
+			scheme, credential, _ := strings.Cut(authorization, " ")
+			if strings.EqualFold(scheme, "bearer") {
+				shown = append(shown, strings.TrimLeft(credential, " "))
+			}
+		}
+		good := value.Reveal()
+		if target == "/_/token" {
+			good = adminToken
+			shown = slices.DeleteFunc(shown, func(credential string) bool { return slices.Contains(r.Header["X-Api-Key"], credential) })
+		}
+		if !slices.Equal(shown, []string{good}) || len(r.Header["Authorization"]) > 1 {
+			t.Errorf("let in with %q", headers)
 		}
 	})
 }

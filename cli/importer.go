@@ -192,7 +192,7 @@ func (im *importer) refuse(r refusal) {
 }
 
 // post sends a piece once.
-func (im *importer) post(ctx context.Context, p *piece) (batches []batch, err error) {
+func (im *importer) post(ctx context.Context, p *piece) ([]batch, error) {
 	body := append(bytes.Join(p.lines, []byte{'\n'}), '\n')
 	response, err := im.client.send(ctx, linesType, http.MethodPost, "/_/token/import", nil, body)
 	if err != nil {
@@ -203,17 +203,24 @@ func (im *importer) post(ctx context.Context, p *piece) (batches []batch, err er
 	if err != nil {
 		return nil, err
 	}
+	batches, ok := parseBatches(raw, len(p.lines))
+	if !ok {
+		return nil, im.client.senseless()
+	}
+	return batches, nil
+}
+
+// parseBatches takes an answer to an import of so many lines apart. It is not ok where it
+// does not say of each line what became of it, up to a failure of the server.
+func parseBatches(answer []byte, lines int) (batches []batch, ok bool) {
 	end := 0
-	for line := range bytes.Lines(raw) {
+	for line := range bytes.Lines(answer) {
 		var b batch
-		if err := json.Unmarshal(line, &b); err != nil || b.FirstLine != end+1 || b.LastLine > len(p.lines) || !b.makesSense() {
-			return nil, im.client.senseless()
+		if err := json.Unmarshal(line, &b); err != nil || b.FirstLine != end+1 || b.LastLine > lines || !b.makesSense() {
+			return nil, false
 		}
 		end = b.LastLine
 		batches = append(batches, b)
 	}
-	if len(batches) == 0 || end < len(p.lines) && batches[len(batches)-1].Error == nil {
-		return nil, im.client.senseless()
-	}
-	return batches, nil
+	return batches, len(batches) > 0 && (end == lines || batches[len(batches)-1].Error != nil)
 }

@@ -1,9 +1,15 @@
 package kv
 
 import (
+	"errors"
+	"os"
 	"slices"
+	"testing"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/ristretto/v2/z"
 )
 
 // FormatValue makes a value of given random bits.
@@ -163,3 +169,36 @@ func WithUpgrade(failure func() error) (older func()) {
 
 // VerifyLog looks for damage in a log.
 var VerifyLog = verifyLog
+
+// ListedTables reads the list of tables in a folder.
+func ListedTables(dir string) (tables int, err error) {
+	listed, err := listedTables(dir)
+	return len(listed), err
+}
+
+// VerifyTable looks for damage in a table.
+func VerifyTable(path string, compression uint32) error {
+	return verifyTable(path, options.CompressionType(compression))
+}
+
+// ReadTable reads all of a table as Badger does.
+func ReadTable(t testing.TB, path string, compression uint32) {
+	t.Helper()
+	file, err := z.OpenMmapFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := table.OpenTable(file, table.Options{
+		Compression: options.CompressionType(compression), BlockSize: badgerOptions(Options{}).BlockSize, ChkMode: options.OnTableAndBlockRead,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	it := read.NewIterator(0)
+	for it.Rewind(); it.Valid(); it.Next() {
+		_, _ = it.Key(), it.Value()
+	}
+	if err := errors.Join(it.Close(), read.Close(-1)); err != nil {
+		t.Error(err)
+	}
+}
