@@ -202,3 +202,22 @@ func ReadTable(t testing.TB, path string, compression uint32) {
 		t.Error(err)
 	}
 }
+
+// LogOverhead is more than what an entry of the log takes beside its key and value.
+const LogOverhead = logOverhead
+
+// LogTaken writes a value under keys, or removes them, and gives how many bytes of the log
+// were asked of the disk, and taken with an empty header behind them.
+func (s *Store) LogTaken(keys [][]byte, value []byte) (asked, taken int) {
+	const header = 22
+	g := newGroup(s.db)
+	for _, key := range keys {
+		g.write([]write{{key, value}})
+	}
+	_, before := logInUse(s.db)
+	if err := errors.Join(g.failure, g.commit()); err != nil {
+		panic(err)
+	}
+	_, after := logInUse(s.db)
+	return g.logged, after - before + header
+}

@@ -21,6 +21,8 @@ type group struct {
 	// bookkeeping (Txn.checkSize), so that it never has to refuse.
 	entries, bytes int64
 
+	logged int // bytes that it takes in Badger's log, at most
+
 	operations []*operation
 	refusals   []error  // beside operations: why one was refused, or nil
 	changes    []change // of those that were not, in their order
@@ -32,14 +34,21 @@ type group struct {
 	failure error
 }
 
-// entryOverhead is what Badger reckons for an entry beside its key and value.
-const entryOverhead = 12
+const (
+	// entryOverhead is what Badger reckons for an entry beside its key and value.
+	entryOverhead = 12
+
+	// logOverhead is what an entry takes in the log beside them, at most: a header, a
+	// version, a checksum.
+	logOverhead = 22 + 8 + 4
+)
 
 func newGroup(db *badger.DB) *group {
 	return &group{
 		txn:     db.NewTransaction(true),
 		entries: db.MaxBatchCount() - 2, // the limit is exclusive; one marks the end
 		bytes:   db.MaxBatchSize() - 64,
+		logged:  2 * 64, // the end's mark, and an empty header behind it
 	}
 }
 
@@ -68,6 +77,7 @@ func (g *group) write(writes []write) {
 	g.entries -= int64(len(writes))
 	g.bytes -= size(writes)
 	for _, w := range writes {
+		g.logged += len(w.key) + len(w.value) + logOverhead
 		var err error
 		if w.value == nil {
 			err = g.txn.Delete(w.key)

@@ -211,7 +211,9 @@ func (w *writer) commit(g *group) error {
 	defer g.txn.Discard()
 	err := g.failure
 	if err == nil && g.wrote { // as late as can be, since a write through a map that fails is the end
-		err = w.reserve.check()
+		if err = w.reserve.check(); err == nil {
+			err = backLog(w.db, g.logged)
+		}
 	}
 	if err == nil {
 		begin := time.Now()
