@@ -65,9 +65,10 @@ func (e *TooManyError) Error() string {
 // Bulk changes all the tokens that are meant in one commit, or none. It fails
 // with a MissingError or a TooManyError. A token that begins to match the filter
 // after the call began may be left out; one that ceases to is.
-func (s *Store) Bulk(b Bulk) (done Bulked, err error) {
+func (s *Store) Bulk(b Bulk) (Bulked, error) {
 	names := slices.Compact(slices.Sorted(slices.Values(b.Names)))
 	if len(names) == 0 {
+		var err error
 		if names, err = s.matching(b.Filter); err != nil {
 			return Bulked{}, err
 		}
@@ -75,15 +76,16 @@ func (s *Store) Bulk(b Bulk) (done Bulked, err error) {
 	if len(names) > MaxBulk {
 		return Bulked{}, &TooManyError{len(names)}
 	}
+	var done Bulked
 	if b.DryRun { // it needs no room on the disk
-		err = s.operate(func() error {
+		err := s.operate(func() (err error) {
 			done, _, err = s.decideBulk(s.used, b, names)
 			done.Changed = 0
 			return err
 		})
 		return done, err
 	}
-	err = s.change(func(view view) (changes []change, err error) {
+	err := s.change(func(view view) (changes []change, err error) {
 		done, changes, err = s.decideBulk(view.used, b, names)
 		return changes, err
 	})

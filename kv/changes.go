@@ -38,8 +38,9 @@ func (s *Store) Update(name string, patch Patch) (Token, error) {
 }
 
 // edit changes what a client decides about a token.
-func (s *Store) edit(name string, decide func(Spec) Spec) (after Token, err error) {
-	err = s.change(func(view view) ([]change, error) {
+func (s *Store) edit(name string, decide func(Spec) Spec) (Token, error) {
+	var after Token
+	err := s.change(func(view view) ([]change, error) {
 		before, err := view.used(name)
 		if err != nil {
 			return nil, err
@@ -118,7 +119,7 @@ func (s *Store) Delete(name string) (Token, error) {
 }
 
 // change has the writer apply what decide decides, and waits until it is on
-// disk.
+// disk. After an error decide may still run, or be running.
 func (s *Store) change(decide decision) error {
 	return s.operate(func() error { return s.writer.apply(decide) })
 }

@@ -75,11 +75,13 @@ var (
 
 	// ErrUnavailable is returned by the changes whose commit failed, whose outcome
 	// is unknown, and by all later ones, which changed nothing. Only opening the
-	// store again ends it: entries reach Badger's memory before its log is synced,
+	// store again ends that: entries reach Badger's memory before its log is synced,
 	// so what memory shows may not be what the disk holds. Reads go on, unless the
 	// failure took Badger's memory with it; then they return it too. A change also
-	// gets it, and changes nothing, while the disk is read-only or does not tell its
-	// free space, and so does a read of what the disk does not give.
+	// gets it, and changes nothing, while the disk is read-only, does not tell its
+	// free space or does not take the log, and so does a read of what the disk does not
+	// give. A change whose commit has waited 30 s for the disk gets it, with an outcome
+	// that is unknown; that ends when the commit does.
 	ErrUnavailable = errors.New("a commit or the disk has failed")
 
 	// ErrCorrupt is returned where a record, or what leads to it, is damaged or was

@@ -146,20 +146,26 @@ func (s *Store) Close() error {
 		return ErrClosed
 	}
 	s.users.Wait()
-	s.writer.stop()
-	return s.closeDatabase()
+	wait := 30 * time.Second
+	if s.writer.failed.Load() {
+		wait = time.Second
+	}
+	err := s.writer.stop(wait)
+	if err == nil {
+		err = s.closeDatabase(wait)
+	}
+	if err != nil {
+		return fmt.Errorf("close the store: %w", err)
+	}
+	return nil
 }
 
 // closeDatabase writes out Badger's memory. It leaves that to the next Open
 // where the disk lacks the room, and bounds the time: Badger tries for as long
 // as the disk refuses.
-func (s *Store) closeDatabase() error {
+func (s *Store) closeDatabase(wait time.Duration) error {
 	if err := s.writer.reserve.checkMemory(); err != nil {
-		return fmt.Errorf("the store is left as after a crash: %w", err)
-	}
-	patience := 30 * time.Second
-	if s.writer.failed.Load() {
-		patience = time.Second
+		return fmt.Errorf("it is left as after a crash: %w", err)
 	}
 	closed := make(chan error, 1)
 	go func() { closed <- s.db.Close() }()
@@ -168,12 +174,9 @@ func (s *Store) closeDatabase() error {
 		if err == nil {
 			err = markClosed(s.writer.reserve.dir)
 		}
-		if err != nil {
-			return fmt.Errorf("close the store: %w", err)
-		}
-		return nil
-	case <-time.After(patience):
-		return fmt.Errorf("close the store: not done after %v", patience)
+		return err
+	case <-time.After(wait):
+		return fmt.Errorf("not done after %v", wait)
 	}
 }
 

@@ -64,7 +64,8 @@ type writer struct {
 
 	queue   chan *operation
 	stopped chan struct{}
-	failed  atomic.Bool // a commit failed; see ErrUnavailable
+	failed  atomic.Bool  // a commit did; see ErrUnavailable
+	began   atomic.Int64 // when the commit under way did, in Unix milliseconds; 0: none is
 }
 
 // start lets a writer that has its parts run.
@@ -84,22 +85,49 @@ func (w *writer) apply(decide decision, writes ...write) error {
 	default:
 		return ErrBusy
 	}
-	<-op.done
-	return op.err
+	return op.await()
 }
 
-// stop ends the writer once the queue is empty. Nothing may be applied after it
-// was called.
-func (w *writer) stop() {
+// A disk that does not answer must not hold clients for ever. They are told that the
+// outcome is unknown; the commit goes on.
+const (
+	patience = 30 * time.Second // of a change
+	stall    = 10 * time.Second // of a commit, after which the store is said to be not writable
+)
+
+// await waits for the outcome of an operation, for a time. Without it, the operation may
+// still be carried out.
+func (op *operation) await() error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-op.done:
+		return op.err
+	case <-timer.C:
+		return fmt.Errorf("%w: no outcome after %v", ErrUnavailable, patience)
+	}
+}
+
+// stop ends the writer once the queue is empty, if a commit under way lets it. Nothing may
+// be applied after it was called.
+func (w *writer) stop(wait time.Duration) error {
 	close(w.queue)
-	<-w.stopped
+	select {
+	case <-w.stopped:
+	case <-time.After(wait):
+		return fmt.Errorf("a commit has not ended after %v", wait)
+	}
 	w.folder.close()
+	return nil
 }
 
 // writable is the reason why no change is taken now, if there is one.
 func (w *writer) writable() error {
 	if w.failed.Load() {
 		return ErrUnavailable
+	}
+	if began := w.began.Load(); began != 0 && time.Since(time.UnixMilli(began)) > stall {
+		return fmt.Errorf("%w: a commit waits for the disk", ErrUnavailable)
 	}
 	return w.reserve.check()
 }
@@ -217,9 +245,11 @@ func (w *writer) commit(g *group) error {
 	}
 	if err == nil {
 		begin := time.Now()
+		w.began.Store(begin.UnixMilli())
 		if err = w.sync(g); err == nil && g.wrote {
 			w.onCommit(time.Since(begin), len(g.operations))
 		}
+		w.began.Store(0)
 	}
 	if err == nil {
 		w.index.publish(g.changes)
