@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -70,14 +71,19 @@ func Check(o Options, progress Progress) (report Report, err error) {
 			return report, err
 		}
 		defer func() { err = errors.Join(err, drop()) }()
+		if err := undoLastChange(o.Dir, o.Log); err != nil { // as Open would
+			return report, err
+		}
 	}
-	db, err := badger.Open(badgerOptions(o).WithReadOnly(closed))
+	db, err := badger.Open(badgerOptions(o).WithReadOnly(closed).
+		WithNumCompactors(0).WithNumLevelZeroTablesStall(math.MaxInt)) // nothing is to change
 	if err != nil {
 		return report, report.addDamage(damageUnlessSystem(err))
 	}
 	err = inDatabase(db, o.MasterKeys, func(v view) error {
 		return (&checker{view: v, report: &report, progress: progress, about: records(db)}).check()
 	})
+	err = errors.Join(err, db.Close())
 	return report, report.addDamage(err)
 }
 
@@ -107,7 +113,7 @@ func damageUnlessSystem(err error) error {
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
-// inDatabase works on a database, which it closes.
+// inDatabase works on a database.
 func inDatabase(db *badger.DB, keys []MasterKey, work func(view) error) error {
 	head, err := readHead(db, keys)
 	if errors.Is(err, ErrNotFound) {
@@ -119,7 +125,7 @@ func inDatabase(db *badger.DB, keys []MasterKey, work func(view) error) error {
 		txn.Discard()
 	}
 	clear(head.dataKey)
-	return errors.Join(err, db.Close())
+	return err
 }
 
 // records is about how many there are: each has an entry of the index beside it.

@@ -16,7 +16,7 @@ func Repair(o Options, progress Progress) (before, after Report, err error) {
 	if err := o.complete(); err != nil {
 		return before, before, err
 	}
-	db, err := openDatabase(o, reserve{dir: o.Dir, min: o.MinFreeBytes, free: o.FreeBytes})
+	db, list, err := openDatabase(o, reserve{dir: o.Dir, min: o.MinFreeBytes, free: o.FreeBytes})
 	if err != nil {
 		return before, before, fmt.Errorf("repair: %w", err)
 	}
@@ -31,7 +31,7 @@ func Repair(o Options, progress Progress) (before, after Report, err error) {
 		}}
 		return errors.Join(c.check(), batch.Flush())
 	})
-	if err == nil {
+	if err = errors.Join(err, list.close(db)); err == nil {
 		err = markClosed(o.Dir)
 	}
 	if err != nil {

@@ -97,6 +97,10 @@ func restoreInto(o Options, b *backupReader, dataKey []byte) error {
 		return err
 	}
 	// Nothing relies on the log until all is there.
+	list, err := watchTables(o.Dir, o.Log)
+	if err != nil {
+		return err
+	}
 	db, err := badger.Open(badgerOptions(o).WithSyncWrites(false))
 	if err != nil {
 		return err
@@ -105,7 +109,7 @@ func restoreInto(o Options, b *backupReader, dataKey []byte) error {
 	if err == nil {
 		err = writeMeta(db, b.Schema, o.MasterKeys[0], dataKey)
 	}
-	if err := errors.Join(err, db.Close()); err != nil {
+	if err := errors.Join(err, list.close(db)); err != nil {
 		return err
 	}
 	if err := markClosed(o.Dir); err != nil {

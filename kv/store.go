@@ -14,6 +14,7 @@ import (
 // Store is a token store that this process holds open. Open makes one.
 type Store struct {
 	db     *badger.DB
+	list   *tableList
 	vault  *vault
 	index  *index
 	census *census
@@ -47,12 +48,12 @@ func Open(o Options) (*Store, error) {
 	if err := makeFolder(o.Dir); err != nil {
 		return nil, err
 	}
-	db, err := openDatabase(o, reserve)
+	db, list, err := openDatabase(o, reserve)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", o.Dir, err)
 	}
 	giveUp := func(err error) error {
-		return errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), closeAgain(db, o.Dir, err))
+		return errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), closeAgain(db, list, err))
 	}
 	vault, err := unlock(db, o)
 	if err != nil {
@@ -60,6 +61,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s := &Store{
 		db:     db,
+		list:   list,
 		vault:  vault,
 		index:  newIndex(o.MaxIndexed),
 		census: newCensus(),
@@ -92,30 +94,35 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
-// openDatabase opens Badger once nothing is against that.
-func openDatabase(o Options, reserve reserve) (*badger.DB, error) {
+// openDatabase opens Badger once nothing is against that. Its list of tables closes it.
+func openDatabase(o Options, reserve reserve) (*badger.DB, *tableList, error) {
 	for _, prepare := range []func() error{
 		func() error { return clearFolder(o.Dir) },
 		reserve.checkMemory,
+		func() error { return undoLastChange(o.Dir, o.Log) },
 		func() error { _, err := inspectFiles(o.Dir); return err },
 		func() error { return unmarkClosed(o.Dir) },
 	} {
 		if err := prepare(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+	}
+	list, err := watchTables(o.Dir, o.Log)
+	if err != nil {
+		return nil, nil, err
 	}
 	db, err := badger.Open(badgerOptions(o))
 	if err != nil {
 		err = damageUnlessSystem(err)
 	}
-	return db, err
+	return db, list, err
 }
 
 // closeAgain closes what was opened in vain. Damage is not marked as what was closed.
-func closeAgain(db *badger.DB, dir string, failure error) error {
-	err := db.Close()
+func closeAgain(db *badger.DB, list *tableList, failure error) error {
+	err := list.close(db)
 	if err == nil && !errors.Is(failure, ErrCorrupt) {
-		err = markClosed(dir)
+		err = markClosed(list.dir)
 	}
 	return err
 }
@@ -168,7 +175,7 @@ func (s *Store) closeDatabase(wait time.Duration) error {
 		return fmt.Errorf("it is left as after a crash: %w", err)
 	}
 	closed := make(chan error, 1)
-	go func() { closed <- s.db.Close() }()
+	go func() { closed <- s.list.close(s.db) }()
 	select {
 	case err := <-closed:
 		if err == nil {

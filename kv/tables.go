@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/ristretto/v2/z"
+	"golang.org/x/sys/unix"
 )
 
 // verifyTables reads all tables of the store's list once, and gives an error for each
@@ -27,6 +29,10 @@ func verifyTables(dir string) error {
 	if err != nil {
 		return err
 	}
+	return verifyListed(dir, tables)
+}
+
+func verifyListed(dir string, tables map[uint64]badger.TableManifest) error {
 	var wrong []error
 	for _, number := range slices.Sorted(maps.Keys(tables)) {
 		path := table.NewFilename(number, dir)
@@ -48,14 +54,36 @@ func listedTables(dir string) (map[uint64]badger.TableManifest, error) {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	list, end, err := badger.ReplayManifestFile(file, 0, badger.DefaultOptions(dir).WithLogger(nil))
-	if err == nil {
-		err = checkTail(file, end)
-	}
+	tables, err := replayFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the list of tables (MANIFEST): %w", ErrCorrupt, err)
 	}
-	return list.Tables, nil
+	return tables, nil
+}
+
+func replayFile(file *os.File) (map[uint64]badger.TableManifest, error) {
+	list, end, err := badger.ReplayManifestFile(file, 0, badger.DefaultOptions("").WithLogger(nil))
+	if err == nil {
+		err = checkTail(file, end)
+	}
+	return list.Tables, err
+}
+
+// replay is replayFile for what is in memory.
+func replay(content []byte) (map[uint64]badger.TableManifest, error) {
+	descriptor, err := unix.MemfdCreate("MANIFEST", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(descriptor), "MANIFEST")
+	defer func() { _ = file.Close() }()
+	if err := overwrite(file, content); err != nil {
+		return nil, err
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return replayFile(file)
 }
 
 // checkTail looks at what is behind the last entry of the list that is whole. A crash may
@@ -81,24 +109,39 @@ func checkTail(file *os.File, end int64) error {
 	return errors.New("the length of an entry is damaged")
 }
 
-// verifyTable recovers, since the library panics at some damage, as where a length at the
-// end reaches beyond the beginning, and a page that the disk does not give is a fault.
-func verifyTable(path string, compression options.CompressionType) (err error) {
+func verifyTable(path string, compression options.CompressionType) error {
+	return recoverRead(func() error {
+		t, err := openTable(path, compression)
+		if err != nil {
+			return err
+		}
+		return errors.Join(t.VerifyChecksum(), t.Close(-1))
+	})
+}
+
+func openTable(path string, compression options.CompressionType) (*table.Table, error) {
+	file, err := z.OpenMmapFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	t, err := table.OpenTable(file, table.Options{
+		Compression: compression, BlockSize: badgerOptions(Options{}).BlockSize, ChkMode: options.NoVerification,
+	})
+	if err != nil {
+		return nil, errors.Join(err, file.Close(-1))
+	}
+	return t, nil
+}
+
+// recoverRead recovers, since the library panics at some damage, as where a length at the
+// end of a table reaches beyond the beginning, and a page that the disk does not give is a
+// fault.
+func recoverRead(read func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			err = errors.New("it is cut off, or has a block that cannot be read")
 		}
 	}()
-	file, err := z.OpenMmapFile(path, os.O_RDONLY, 0)
-	if err != nil {
-		return err
-	}
-	t, err := table.OpenTable(file, table.Options{
-		Compression: compression, BlockSize: badgerOptions(Options{}).BlockSize, ChkMode: options.NoVerification,
-	})
-	if err != nil {
-		return errors.Join(err, file.Close(-1))
-	}
-	return errors.Join(t.VerifyChecksum(), t.Close(-1))
+	return read()
 }
