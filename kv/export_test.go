@@ -2,6 +2,7 @@ package kv
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
 	"testing"
@@ -221,3 +222,13 @@ func (s *Store) LogTaken(keys [][]byte, value []byte) (asked, taken int) {
 	_, after := logInUse(s.db)
 	return g.logged, after - before + header
 }
+
+// UndoLastChange takes the last change of a folder's list of tables back, if something
+// would be lost by it.
+func UndoLastChange(dir string) error { return undoLastChange(dir, slog.New(slog.DiscardHandler)) }
+
+// AwaitNoOutcome waits for a change that never ends.
+func AwaitNoOutcome() error { return (&operation{done: make(chan struct{})}).await() }
+
+// SetCommitBegan has a commit be under way since a moment, or none since zero.
+func (s *Store) SetCommitBegan(at int64) { s.writer.began.Store(at) }

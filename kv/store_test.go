@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -383,6 +384,28 @@ func TestStore_failedCommit(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A disk that does not answer holds no client for ever, and the store says so.
+func TestStore_diskThatDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		if err := kv.AwaitNoOutcome(); !errors.Is(err, kv.ErrUnavailable) {
+			t.Errorf("error %v", err)
+		}
+		if waited := time.Since(begin); waited != 30*time.Second {
+			t.Errorf("it waited for %v", waited)
+		}
+	})
+	store := kvtest.New(t)
+	for ago, want := range map[time.Duration]error{9 * time.Second: nil, 11 * time.Second: kv.ErrUnavailable} {
+		store.SetCommitBegan(time.Now().Add(-ago).UnixMilli())
+		if err := store.Writable(); !errors.Is(err, want) {
+			t.Errorf("writable %v after a commit began: %v", ago, err)
+		}
+	}
+	do(t, second(store.CreateAll(specs("x", 1)))) // it goes on
+	do(t, store.Writable())
 }
 
 // What was decided on the state of a group whose commit failed is not tried:
