@@ -102,7 +102,7 @@ func (l *tableList) admit(manifest *os.File) error {
 	}
 	l.tables, l.content = tables, content
 	err = errors.Join(err, overwrite(manifest, content))
-	l.log.Error("a compaction is undone, since something would be lost", "err", err)
+	l.log.Error("a change of the list of tables is undone, and tried again", "err", err)
 	const pause = 5 * time.Second
 	select {
 	case <-l.closing:
@@ -135,7 +135,7 @@ func undoLastChange(dir string, log *slog.Logger) error {
 	if lost == nil {
 		return nil
 	}
-	log.Warn("a compaction is undone, since something would be lost", "err", lost)
+	log.Warn("the last change of the list of tables is undone", "err", lost)
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err

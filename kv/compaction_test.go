@@ -35,7 +35,7 @@ func TestStore_compactionThatCannotWrite(t *testing.T) {
 		do(t, os.WriteFile(path, []byte("x"), 0o600))
 	}
 	acknowledged := 3
-	for batch := 0; !strings.Contains(log.String(), "undone"); batch++ {
+	for batch := 0; !strings.Contains(log.String(), "is undone"); batch++ {
 		if batch == 100 {
 			t.Fatalf("no compaction of %d tokens failed", acknowledged)
 		}
