@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -149,6 +150,73 @@ func TestDefaultReserve(t *testing.T) {
 	if got := config.Default().Store.MinFreeBytes; got != kv.DefaultMinFreeBytes || got > 256<<20 {
 		t.Errorf("%d, want %d", got, kv.DefaultMinFreeBytes)
 	}
+}
+
+// A disk that does not answer: verification goes on, and so does what says how things are.
+// A change waits for a time, and is done when the disk is back.
+func TestDisk_thatHangs(t *testing.T) {
+	t.Parallel()
+	need(t, "fsfreeze")
+	d := newDisk(t)
+	p := startProcess(t, d.path)
+	_, created, err := p.ask("POST", "/_/token", `{"name":"before"}`)
+	if err != nil || len(created) != 1 {
+		t.Fatal(created, err)
+	}
+	output(t, "fsfreeze", "--freeze", d.path)
+	thaw := sync.OnceFunc(func() { output(t, "fsfreeze", "--unfreeze", d.path) })
+	t.Cleanup(thaw)
+	refused := make(chan int)
+	go func() {
+		status, _, _ := p.ask("POST", "/_/token", `{"name":"during"}`)
+		refused <- status
+	}()
+	begin := time.Now()
+	for waiting := true; waiting; {
+		asked := time.Now()
+		if status, err := p.present(created[0].Token); err != nil || status != http.StatusOK {
+			t.Fatalf("verification: %d, %v", status, err)
+		}
+		status, ready := p.get("/readyz")
+		_, metrics := p.get("/metrics")
+		if status != http.StatusOK || !strings.Contains(metrics, "tokend_") {
+			t.Fatalf("%d, %s\n%s", status, ready, metrics)
+		}
+		if took := time.Since(asked); took > 5*time.Second {
+			t.Errorf("these took %v", took)
+		}
+		if time.Since(begin) > 15*time.Second && !strings.Contains(ready, `"writable":false`) {
+			t.Error(ready)
+		}
+		select {
+		case status := <-refused:
+			if took := time.Since(begin); status != http.StatusServiceUnavailable || took < 25*time.Second || took > 40*time.Second {
+				t.Errorf("a change: %d after %v", status, took)
+			}
+			waiting = false
+		case <-time.After(time.Second):
+		}
+	}
+	thaw()
+	p.awaitStatus(http.StatusOK, "GET", "/_/token?name=during", "")
+	p.awaitStatus(http.StatusCreated, "POST", "/_/token", `{"name":"after"}`)
+	p.stop()
+	expectSound(t, d.path)
+}
+
+// get gives the answer to somebody without a token.
+func (p *process) get(path string) (status int, body string) {
+	p.t.Helper()
+	response, err := p.client.Get("http://localhost" + path)
+	if err != nil {
+		p.t.Fatalf("%v\n%s", err, &p.log)
+	}
+	defer func() { _ = response.Body.Close() }()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return response.StatusCode, string(content)
 }
 
 // A file system that has failed: no change is answered as made, verification goes on.

@@ -56,24 +56,25 @@ func Check(o Options, progress Progress) (report Report, err error) {
 	if err != nil {
 		return report, err
 	}
-	err = os.RemoveAll(o.Dir + copySuffix) // of one that was broken off
-	closed := false
-	if err == nil {
-		closed, err = inspectFiles(o.Dir)
+	if err := os.RemoveAll(o.Dir + copySuffix); err != nil { // of one that was broken off
+		release()
+		return report, err
 	}
+	closed, err := inspectFiles(o.Dir)
 	release() // for Badger
-	if err != nil {
-		return report, report.addDamage(err)
-	}
 	if !closed {
-		drop, err := workOnCopy(&o)
-		if err != nil {
-			return report, err
+		drop, copyErr := workOnCopy(&o)
+		if copyErr != nil {
+			return report, copyErr
 		}
 		defer func() { err = errors.Join(err, drop()) }()
 		if err := undoLastChange(o.Dir, o.Log); err != nil { // as Open would
 			return report, err
 		}
+		_, err = inspectFiles(o.Dir)
+	}
+	if err != nil {
+		return report, report.addDamage(err)
 	}
 	db, err := badger.Open(badgerOptions(o).WithReadOnly(closed).
 		WithNumCompactors(0).WithNumLevelZeroTablesStall(math.MaxInt)) // nothing is to change

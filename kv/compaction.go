@@ -32,13 +32,13 @@ var syncFunc func(manifest *os.File) error
 func init() {
 	syncFunc = func(manifest *os.File) error {
 		if l, ok := tableLists.Load(manifest.Name()); ok {
-			if err := l.(*tableList).admit(manifest); err != nil {
-				return err
-			}
+			return l.(*tableList).admit(manifest)
 		}
 		return manifest.Sync()
 	}
 }
+
+var syncManifest = (*os.File).Sync // which a test lets fail
 
 var tableLists sync.Map // of *tableList, by the path of MANIFEST
 
@@ -48,7 +48,8 @@ type tableList struct {
 	dir     string
 	log     *slog.Logger
 	tables  map[uint64]badger.TableManifest // when a change was last admitted
-	content []byte                          // of MANIFEST, then
+	content []byte                          // of MANIFEST, then; none before the first in a new folder
+	undone  bool                            // a change was
 
 	// Badger tries again what was not admitted. It waits for a time before that, or until
 	// this is closed.
@@ -56,52 +57,56 @@ type tableList struct {
 }
 
 // watchTables looks at every change of a folder's list of tables, from before Badger opens
-// the folder until it has closed it.
+// the folder until it has closed it, or has failed to open it.
 func watchTables(dir string, log *slog.Logger) (*tableList, error) {
 	l := &tableList{dir: dir, log: log, closing: make(chan struct{})}
-	if err := l.read(); err != nil {
+	tables, err := listedTables(dir)
+	if err != nil {
 		return nil, err
 	}
+	content, err := os.ReadFile(l.path())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l.tables, l.content = tables, content
 	tableLists.Store(l.path(), l)
 	return l, nil
 }
 
 func (l *tableList) path() string { return filepath.Join(l.dir, "MANIFEST") }
 
+func (l *tableList) forget() { tableLists.CompareAndDelete(l.path(), l) }
+
 // close closes the database and ends the watch.
 func (l *tableList) close(db *badger.DB) error {
 	close(l.closing)
-	err := db.Close()
-	tableLists.CompareAndDelete(l.path(), l)
-	return err
+	defer l.forget()
+	return db.Close()
 }
 
-func (l *tableList) read() error {
-	tables, err := listedTables(l.dir)
-	if err != nil {
-		return err
-	}
-	content, err := os.ReadFile(l.path())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	l.tables, l.content = tables, content
-	return nil
-}
-
-// admit takes a change of the list that is written back, unless nothing is lost by it.
-// Badger then keeps the tables that it has, and may succeed when it tries again.
+// admit syncs a change of the list that was written, or takes it back if something is lost
+// by it. Badger then keeps the tables that it has, and may succeed when it tries again.
 func (l *tableList) admit(manifest *os.File) error {
-	tables, content := l.tables, l.content
-	err := l.read()
+	content, err := readAll(manifest)
+	if err != nil {
+		return err // it is as before to the next look
+	}
+	if l.content == nil {
+		l.content = content[:lastEntry(content)]
+	}
+	tables, err := replayOpened(manifest)
 	if err == nil {
-		err = verifyChange(l.dir, tables, l.tables)
+		err = l.verify(tables, content)
 	}
 	if err == nil {
+		err = syncManifest(manifest)
+	}
+	if err == nil {
+		l.tables, l.content = tables, content
 		return nil
 	}
-	l.tables, l.content = tables, content
-	err = errors.Join(err, overwrite(manifest, content))
+	l.undone = true
+	err = errors.Join(err, overwrite(manifest, l.content))
 	l.log.Error("a change of the list of tables is undone, and tried again", "err", err)
 	const pause = 5 * time.Second
 	select {
@@ -109,6 +114,25 @@ func (l *tableList) admit(manifest *os.File) error {
 	case <-time.After(pause):
 	}
 	return err
+}
+
+// verify looks at what the list would be. Badger's own idea of it is wrong after a change
+// was undone; once in ten thousand changes it writes that, in place of what was there.
+func (l *tableList) verify(tables map[uint64]badger.TableManifest, content []byte) error {
+	if l.undone && !bytes.HasPrefix(content, l.content) {
+		return errors.New("MANIFEST is written anew after a change was undone")
+	}
+	return verifyChange(l.dir, l.tables, tables)
+}
+
+func readAll(file *os.File) ([]byte, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	content := make([]byte, info.Size())
+	_, err = file.ReadAt(content, 0)
+	return content, err
 }
 
 // undoLastChange is for a process that was killed before it had looked at the last change of
@@ -165,24 +189,30 @@ func overwrite(file *os.File, content []byte) error {
 	return errors.Join(err, file.Truncate(end), file.Sync())
 }
 
-// verifyChange makes sure that the tables which a change of the list added hold what those
-// did that it removed.
+// verifyChange makes sure that the tables which a change of the list added are sound, and
+// that they hold what those did that it removed.
 func verifyChange(dir string, before, after map[uint64]badger.TableManifest) error {
-	if len(missing(before, after)) == 0 { // a new one was made of memory, and its log is still there
-		return nil
-	}
 	return recoverRead(func() (err error) {
-		removed, err := openTables(dir, missing(before, after))
+		added, err := openSound(dir, missing(after, before))
+		defer func() { err = errors.Join(err, closeTables(added)) }()
+		if err != nil || len(missing(before, after)) == 0 { // one of memory, whose log is still there
+			return err
+		}
+		removed, err := openSound(dir, missing(before, after))
 		defer func() { err = errors.Join(err, closeTables(removed)) }()
 		if err != nil {
 			return err
 		}
-		added, err := openTables(dir, missing(after, before))
-		defer func() { err = errors.Join(err, closeTables(added)) }()
+		deletions, err := verifyMerge(removed, added)
+		if err != nil || len(deletions) == 0 {
+			return err
+		}
+		rest, err := openTables(dir, common(before, after))
+		defer func() { err = errors.Join(err, closeTables(rest)) }()
 		if err != nil {
 			return err
 		}
-		return verifyMerge(removed, added)
+		return verifyDeletions(deletions, rest)
 	})
 }
 
@@ -197,6 +227,11 @@ func missing(one, other map[uint64]badger.TableManifest) map[uint64]badger.Table
 	return found
 }
 
+// common are the tables of both lists.
+func common(one, other map[uint64]badger.TableManifest) map[uint64]badger.TableManifest {
+	return missing(one, missing(one, other))
+}
+
 // openTables gives those that it has opened also where it fails.
 func openTables(dir string, listed map[uint64]badger.TableManifest) (tables []*table.Table, err error) {
 	for number, about := range listed {
@@ -205,11 +240,18 @@ func openTables(dir string, listed map[uint64]badger.TableManifest) (tables []*t
 			return tables, err
 		}
 		tables = append(tables, t)
-		if err := t.VerifyChecksum(); err != nil { // an iterator would end there, and say nothing
-			return tables, err
-		}
 	}
 	return tables, nil
+}
+
+// openSound is openTables, and reads all of them: an iterator ends at what is damaged, and
+// says nothing.
+func openSound(dir string, listed map[uint64]badger.TableManifest) (tables []*table.Table, err error) {
+	tables, err = openTables(dir, listed)
+	for _, t := range tables {
+		err = errors.Join(err, t.VerifyChecksum())
+	}
+	return tables, err
 }
 
 func closeTables(tables []*table.Table) (err error) {
@@ -219,12 +261,14 @@ func closeTables(tables []*table.Table) (err error) {
 	return err
 }
 
+// isDeletion is in the Meta of an entry that removes a key.
+const isDeletion = 1
+
 // verifyMerge makes sure that the latest version of each key in some tables is in those
-// that were made of them, as it was. A deletion need not be.
-func verifyMerge(removed, added []*table.Table) error {
-	const isDeletion = 1 // in an entry's Meta
+// that were made of them, as it was. It gives the deletions that are not.
+func verifyMerge(removed, added []*table.Table) (deletions [][]byte, err error) {
 	in, out := iterate(removed), iterate(added)
-	defer func() { _ = errors.Join(in.Close(), out.Close()) }()
+	defer func() { err = errors.Join(err, in.Close(), out.Close()) }()
 	var last []byte
 	out.Rewind()
 	for in.Rewind(); in.Valid(); in.Next() {
@@ -232,15 +276,36 @@ func verifyMerge(removed, added []*table.Table) error {
 			continue
 		}
 		last = append(last[:0], in.Key()...)
-		entry := in.Value()
-		if entry.Meta&isDeletion != 0 {
-			continue
-		}
 		for out.Valid() && y.CompareKeys(out.Key(), last) < 0 {
 			out.Next()
 		}
-		if !out.Valid() || !bytes.Equal(out.Key(), last) || !bytes.Equal(out.Value().Value, entry.Value) {
-			return fmt.Errorf("of %d tables Badger made %d that lack something", len(removed), len(added))
+		entry := in.Value()
+		switch {
+		case out.Valid() && bytes.Equal(out.Key(), last) && bytes.Equal(out.Value().Value, entry.Value):
+		case entry.Meta&isDeletion != 0:
+			deletions = append(deletions, bytes.Clone(last))
+		default:
+			return nil, fmt.Errorf("of %d tables Badger made %d that lack something", len(removed), len(added))
+		}
+	}
+	return deletions, nil
+}
+
+// verifyDeletions makes sure that what was deleted is in none of the other tables: it would
+// be there again.
+func verifyDeletions(deletions [][]byte, rest []*table.Table) error {
+	for _, t := range rest {
+		it := t.NewIterator(table.NOCACHE)
+		for _, key := range deletions {
+			if t.DoesNotHave(y.Hash(y.ParseKey(key))) {
+				continue
+			}
+			if it.Seek(key); it.Valid() && y.SameKey(it.Key(), key) && it.Value().Meta&isDeletion == 0 { // an older version
+				return errors.Join(errors.New("Badger lost a deletion"), it.Close())
+			}
+		}
+		if err := it.Close(); err != nil {
+			return err
 		}
 	}
 	return nil

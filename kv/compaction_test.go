@@ -2,6 +2,7 @@ package kv_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"log/slog"
@@ -79,6 +80,39 @@ func TestStore_compactionThatCannotWrite(t *testing.T) {
 	}
 }
 
+// A list that cannot be synced is as it was before, and tried again: of a new store, and of
+// one that has tables.
+func TestStore_listThatCannotBeSynced(t *testing.T) {
+	store := kvtest.New(t)
+	kv.FailToSync(t, store.Options.Dir, 2)
+	for i := range 2 {
+		do(t, second(store.CreateAll(specs(fmt.Sprint("x", i), 10))))
+		store.Reopen() // after a look at all of it
+	}
+	if got := count(t, store); got != 20 {
+		t.Errorf("%d tokens", got)
+	}
+}
+
+// Badger may leave out a deletion of what is nowhere below. If it loses another one, what
+// was deleted would be there again.
+func TestStore_deletionThatIsLost(t *testing.T) {
+	store := kvtest.New(t)
+	do(t, second(store.CreateAll(specs("x", 10))))
+	store.Reopen() // which makes a table
+	do(t, second(store.Delete("x-00003")))
+	store.Reopen()
+	do(t, second(store.CreateAll(specs("y", 1))))
+	o := crashedWith(t, store, []byte{0x0a, 4, 0x08, 2, 0x10, 1}) // ManifestChangeSet: delete 2
+	opened, err := kv.Open(o)
+	do(t, err)
+	defer func() { do(t, opened.Close()) }()
+	if _, err := opened.Get("x-00003"); !errors.Is(err, kv.ErrNotFound) {
+		t.Errorf("it is there again: %v", err)
+	}
+	do(t, integrity(t, opened))
+}
+
 // A process may be killed, or the power cut, between Badger's writing of a change of its
 // list and our look at it.
 func TestOpen_changeThatNobodyLookedAt(t *testing.T) {
@@ -94,18 +128,10 @@ func TestOpen_changeThatNobodyLookedAt(t *testing.T) {
 		"that makes an older": {0x0a, 4, 0x08, 2, 0x10, 1, 0x0a, 6, 0x08, 3, 0x10, 0, 0x18, 6}, // and create 3, at level 6
 	} {
 		t.Run(what, func(t *testing.T) {
-			o := store.Options
-			o.Dir = filepath.Join(t.TempDir(), "store")
-			do(t, os.CopyFS(o.Dir, os.DirFS(store.Options.Dir))) // as after a kill
+			o := crashedWith(t, store, change)
 			one, err := os.ReadFile(filepath.Join(o.Dir, "000001.sst"))
 			do(t, err)
 			do(t, os.WriteFile(filepath.Join(o.Dir, "000003.sst"), one, 0o600))
-			path := filepath.Join(o.Dir, "MANIFEST")
-			list, err := os.ReadFile(path)
-			do(t, err)
-			list = binary.BigEndian.AppendUint32(list, uint32(len(change)))
-			list = binary.BigEndian.AppendUint32(list, crc32.Checksum(change, crc32.MakeTable(crc32.Castagnoli)))
-			do(t, os.WriteFile(path, append(list, change...), 0o600))
 			opened, err := kv.Open(o)
 			do(t, err)
 			defer func() { do(t, opened.Close()) }()
@@ -118,4 +144,20 @@ func TestOpen_changeThatNobodyLookedAt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// crashedWith is a copy of a store as after a kill, with another change of its list of
+// tables.
+func crashedWith(t *testing.T, store *kvtest.Store, change []byte) kv.Options {
+	t.Helper()
+	o := store.Options
+	o.Dir = filepath.Join(t.TempDir(), "store")
+	do(t, os.CopyFS(o.Dir, os.DirFS(store.Options.Dir)))
+	path := filepath.Join(o.Dir, "MANIFEST")
+	list, err := os.ReadFile(path)
+	do(t, err)
+	list = binary.BigEndian.AppendUint32(list, uint32(len(change)))
+	list = binary.BigEndian.AppendUint32(list, crc32.Checksum(change, crc32.MakeTable(crc32.Castagnoli)))
+	do(t, os.WriteFile(path, append(list, change...), 0o600))
+	return o
 }

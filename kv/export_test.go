@@ -4,7 +4,9 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
@@ -232,3 +234,22 @@ func AwaitNoOutcome() error { return (&operation{done: make(chan struct{})}).awa
 
 // SetCommitBegan has a commit be under way since a moment, or none since zero.
 func (s *Store) SetCommitBegan(at int64) { s.writer.began.Store(at) }
+
+// FailToSync lets the list of a folder's tables fail to be synced some times.
+func FailToSync(t *testing.T, dir string, times int32) {
+	t.Helper()
+	var left atomic.Int32
+	left.Store(times)
+	syncManifest = func(manifest *os.File) error {
+		if filepath.Dir(manifest.Name()) == dir && left.Add(-1) >= 0 {
+			return errors.New("on purpose")
+		}
+		return manifest.Sync()
+	}
+	t.Cleanup(func() {
+		syncManifest = (*os.File).Sync
+		if left.Load() >= 0 {
+			t.Error("it was not synced so often")
+		}
+	})
+}

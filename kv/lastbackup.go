@@ -17,10 +17,13 @@ func (s *Store) NoteBackup(at time.Time) error {
 		if at.UnixMilli() <= last && last <= s.now().UnixMilli() { // else the clock was ahead when it was noted
 			return nil
 		}
-		s.lastBackup.Store(at.UnixMilli())
 		nothing := func(view) ([]change, error) { return nil, nil }
 		value := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMilli()))
-		return s.writer.apply(nothing, write{[]byte(metaBackup), value})
+		err := s.writer.apply(nothing, write{[]byte(metaBackup), value})
+		if err == nil {
+			s.lastBackup.Store(at.UnixMilli())
+		}
+		return err
 	})
 }
 

@@ -103,6 +103,7 @@ func restoreInto(o Options, b *backupReader, dataKey []byte) error {
 	}
 	db, err := badger.Open(badgerOptions(o).WithSyncWrites(false))
 	if err != nil {
+		list.forget()
 		return err
 	}
 	err = fillFrom(db, b, newVault(dataKey), reserve)

@@ -113,6 +113,7 @@ func openDatabase(o Options, reserve reserve) (*badger.DB, *tableList, error) {
 	}
 	db, err := badger.Open(badgerOptions(o))
 	if err != nil {
+		list.forget()
 		err = damageUnlessSystem(err)
 	}
 	return db, list, err
@@ -241,15 +242,37 @@ func (s *Store) record(name string) (r record, err error) {
 // for them, and ErrUnavailable after a failed commit.
 func (s *Store) Writable() error { return s.writer.writable() }
 
-// Ping reads from the database what every store has, to show that it can.
+// Ping reads from the database what every store has, to show that it can. A read waits for
+// the commit under way, for which Ping does not wait long: Writable tells of that, and
+// Verify does not wait.
 func (s *Store) Ping() error {
-	return s.operate(func() error {
-		return s.read(func(view view) error {
+	if s.writer.hasWaited(pingWait) {
+		return nil
+	}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	answer := make(chan error, 1)
+	go func() {
+		defer s.users.Done()
+		answer <- s.read(func(view view) error {
 			_, err := view.get([]byte(metaSchema))
 			return err
 		})
-	})
+	}()
+	for {
+		select {
+		case err := <-answer:
+			return err
+		case <-time.After(pingWait):
+			if s.writer.hasWaited(pingWait) {
+				return nil
+			}
+		}
+	}
 }
+
+const pingWait = time.Second
 
 // operate keeps the store open for an operation.
 func (s *Store) operate(operation func() error) error {

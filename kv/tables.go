@@ -80,10 +80,17 @@ func replay(content []byte) (map[uint64]badger.TableManifest, error) {
 	if err := overwrite(file, content); err != nil {
 		return nil, err
 	}
+	return replayOpened(file)
+}
+
+// replayOpened is replayFile for a file that goes on at its end.
+func replayOpened(file *os.File) (map[uint64]badger.TableManifest, error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	return replayFile(file)
+	tables, err := replayFile(file)
+	_, seekErr := file.Seek(0, io.SeekEnd)
+	return tables, errors.Join(err, seekErr)
 }
 
 // checkTail looks at what is behind the last entry of the list that is whole. A crash may

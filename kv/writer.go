@@ -126,10 +126,16 @@ func (w *writer) writable() error {
 	if w.failed.Load() {
 		return ErrUnavailable
 	}
-	if began := w.began.Load(); began != 0 && time.Since(time.UnixMilli(began)) > stall {
+	if w.hasWaited(stall) {
 		return fmt.Errorf("%w: a commit waits for the disk", ErrUnavailable)
 	}
 	return w.reserve.check()
+}
+
+// hasWaited reports whether a commit is under way since so long.
+func (w *writer) hasWaited(wait time.Duration) bool {
+	began := w.began.Load()
+	return began != 0 && time.Since(time.UnixMilli(began)) > wait
 }
 
 func (w *writer) run() {
@@ -237,6 +243,8 @@ func enter(c change) []write {
 // operations. It gives the error of a commit that failed.
 func (w *writer) commit(g *group) error {
 	defer g.txn.Discard()
+	begin := time.Now()
+	w.began.Store(begin.UnixMilli())
 	err := g.failure
 	if err == nil && g.wrote { // as late as can be, since a write through a map that fails is the end
 		if err = w.reserve.check(); err == nil {
@@ -244,13 +252,11 @@ func (w *writer) commit(g *group) error {
 		}
 	}
 	if err == nil {
-		begin := time.Now()
-		w.began.Store(begin.UnixMilli())
 		if err = w.sync(g); err == nil && g.wrote {
 			w.onCommit(time.Since(begin), len(g.operations))
 		}
-		w.began.Store(0)
 	}
+	w.began.Store(0)
 	if err == nil {
 		w.index.publish(g.changes)
 		w.census.publish(g.changes)
