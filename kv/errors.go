@@ -66,7 +66,8 @@ var (
 	ErrBusy = errors.New("too many changes are waiting")
 
 	// ErrFull is returned by a change when the disk has less room than
-	// Options.MinFreeBytes. Nothing was changed; it heals when room is made.
+	// Options.MinFreeBytes, or takes nothing more. Nothing was changed; it heals when room
+	// is made.
 	ErrFull = errors.New("the disk is nearly full")
 
 	// ErrTooLarge is returned by a change that fits no transaction. Nothing was

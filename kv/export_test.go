@@ -217,11 +217,11 @@ func (s *Store) LogTaken(keys [][]byte, value []byte) (asked, taken int) {
 	for _, key := range keys {
 		g.write([]write{{key, value}})
 	}
-	_, before := logInUse(s.db)
+	before := logInUse(s.db).next
 	if err := errors.Join(g.failure, g.commit()); err != nil {
 		panic(err)
 	}
-	_, after := logInUse(s.db)
+	after := logInUse(s.db).next
 	return g.logged, after - before + header
 }
 
@@ -252,4 +252,18 @@ func FailToSync(t *testing.T, dir string, times int32) {
 			t.Error("it was not synced so often")
 		}
 	})
+}
+
+// FillLog has the disk not take anything for the log in use any more, or again.
+func (s *Store) FillLog(t *testing.T, isFull bool) {
+	t.Helper()
+	b := &s.writer.backing
+	b.close()
+	if isFull {
+		file, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		*b = backing{path: logInUse(s.db).path, file: file}
+	}
 }

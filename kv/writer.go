@@ -59,6 +59,7 @@ type writer struct {
 	census   *census
 	reserve  reserve
 	folder   *folder
+	backing  backing
 	onCommit func(took time.Duration, operations int)
 	log      *slog.Logger
 
@@ -118,6 +119,7 @@ func (w *writer) stop(wait time.Duration) error {
 		return fmt.Errorf("a commit has not ended after %v", wait)
 	}
 	w.folder.close()
+	w.backing.close()
 	return nil
 }
 
@@ -248,7 +250,7 @@ func (w *writer) commit(g *group) error {
 	err := g.failure
 	if err == nil && g.wrote { // as late as can be, since a write through a map that fails is the end
 		if err = w.reserve.check(); err == nil {
-			err = backLog(w.db, g.logged)
+			err = w.backing.ask(w.db, g.logged)
 		}
 	}
 	if err == nil {
