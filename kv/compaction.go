@@ -301,7 +301,7 @@ func verifyDeletions(deletions [][]byte, rest []*table.Table) error {
 				continue
 			}
 			if it.Seek(key); it.Valid() && y.SameKey(it.Key(), key) && it.Value().Meta&isDeletion == 0 { // an older version
-				return errors.Join(errors.New("Badger lost a deletion"), it.Close())
+				return errors.Join(errors.New("a deletion was lost"), it.Close())
 			}
 		}
 		if err := it.Close(); err != nil {
