@@ -60,15 +60,22 @@ type tableList struct {
 // the folder until it has closed it, or has failed to open it.
 func watchTables(dir string, log *slog.Logger) (*tableList, error) {
 	l := &tableList{dir: dir, log: log, closing: make(chan struct{})}
-	tables, err := listedTables(dir)
-	if err != nil {
+	file, err := os.Open(l.path())
+	switch {
+	case errors.Is(err, os.ErrNotExist): // Badger makes one
+	case err != nil:
 		return nil, err
+	default:
+		defer func() { _ = file.Close() }()
+		var end int64
+		if l.tables, end, err = replayFile(file); err == nil {
+			l.content, err = readAll(file)
+		}
+		if err != nil {
+			return nil, err
+		}
+		l.content = l.content[:end] // Badger cuts off what a crash has torn
 	}
-	content, err := os.ReadFile(l.path())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	l.tables, l.content = tables, content
 	tableLists.Store(l.path(), l)
 	return l, nil
 }
@@ -88,13 +95,13 @@ func (l *tableList) close(db *badger.DB) error {
 // by it. Badger then keeps the tables that it has, and may succeed when it tries again.
 func (l *tableList) admit(manifest *os.File) error {
 	content, err := readAll(manifest)
-	if err != nil {
-		return err // it is as before to the next look
-	}
-	if l.content == nil {
+	if err == nil && l.content == nil {
 		l.content = content[:lastEntry(content)]
 	}
-	tables, err := replayOpened(manifest)
+	var tables map[uint64]badger.TableManifest
+	if err == nil {
+		tables, err = replayOpened(manifest)
+	}
 	if err == nil {
 		err = l.verify(tables, content)
 	}
@@ -106,7 +113,9 @@ func (l *tableList) admit(manifest *os.File) error {
 		return nil
 	}
 	l.undone = true
-	err = errors.Join(err, overwrite(manifest, l.content))
+	if l.content != nil {
+		err = errors.Join(err, overwrite(manifest, l.content))
+	}
 	l.log.Error("a change of the list of tables is undone, and tried again", "err", err)
 	const pause = 5 * time.Second
 	select {

@@ -94,6 +94,29 @@ func TestStore_listThatCannotBeSynced(t *testing.T) {
 	}
 }
 
+// What a crash has torn off the list's last entry is not put back.
+func TestStore_listThatWasTorn(t *testing.T) {
+	store := kvtest.New(t)
+	do(t, second(store.CreateAll(specs("x", 10))))
+	store.Reopen() // which makes a table
+	do(t, second(store.CreateAll(specs("y", 10))))
+	o := crashedWith(t, store, nil)
+	path := filepath.Join(o.Dir, "MANIFEST")
+	info, err := os.Stat(path)
+	do(t, err)
+	do(t, os.Truncate(path, info.Size()-3))
+	kv.FailToSync(t, o.Dir, 1)
+	for range 2 {
+		opened, err := kv.Open(o)
+		do(t, err)
+		do(t, integrity(t, opened))
+		if _, err := opened.Get("y-00009"); err != nil {
+			t.Error(err)
+		}
+		do(t, opened.Close())
+	}
+}
+
 // Badger may leave out a deletion of what is nowhere below. If it loses another one, what
 // was deleted would be there again.
 func TestStore_deletionThatIsLost(t *testing.T) {

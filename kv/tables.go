@@ -54,19 +54,20 @@ func listedTables(dir string) (map[uint64]badger.TableManifest, error) {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	tables, err := replayFile(file)
+	tables, _, err := replayFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the list of tables (MANIFEST): %w", ErrCorrupt, err)
 	}
 	return tables, nil
 }
 
-func replayFile(file *os.File) (map[uint64]badger.TableManifest, error) {
+// replayFile gives the tables of a list, and where its last entry ends that is whole.
+func replayFile(file *os.File) (tables map[uint64]badger.TableManifest, end int64, err error) {
 	list, end, err := badger.ReplayManifestFile(file, 0, badger.DefaultOptions("").WithLogger(nil))
 	if err == nil {
 		err = checkTail(file, end)
 	}
-	return list.Tables, err
+	return list.Tables, end, err
 }
 
 // replay is replayFile for what is in memory.
@@ -88,7 +89,7 @@ func replayOpened(file *os.File) (map[uint64]badger.TableManifest, error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	tables, err := replayFile(file)
+	tables, _, err := replayFile(file)
 	_, seekErr := file.Seek(0, io.SeekEnd)
 	return tables, errors.Join(err, seekErr)
 }
