@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -16,20 +17,14 @@ import (
 // whole process. Asked for here, both are an error or a wait of the commit alone, and
 // nothing was changed.
 type backing struct {
-	path  string
-	file  *os.File
-	zeros []byte
+	zeros   []byte
+	instead *os.File // of the log's own: a test's
 }
 
 // ask asks for what a commit of so many bytes will write to the log in use. Badger may begin
 // its next log within the commit, once in 8 MiB; that one is not asked for.
 func (b *backing) ask(db *badger.DB, bytes int) error {
-	log := logInUse(db)
-	err := b.open(log.path)
-	if err == nil {
-		err = b.fill(log, bytes)
-	}
-	switch {
+	switch err := b.fill(logInUse(db), bytes); {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return fmt.Errorf("%w: it does not take the log: %w", ErrFull, err)
 	case err != nil:
@@ -46,7 +41,7 @@ func (b *backing) fill(log usedLog, bytes int) error {
 	if missing := end - log.next - len(b.zeros); missing > 0 {
 		b.zeros = append(b.zeros, make([]byte, missing)...)
 	}
-	if _, err := b.file.WriteAt(b.zeros[:end-log.next], int64(log.next)); err != nil {
+	if _, err := cmp.Or(b.instead, log.file).WriteAt(b.zeros[:end-log.next], int64(log.next)); err != nil {
 		return err
 	}
 	page := log.next &^ (unix.Getpagesize() - 1)
@@ -57,29 +52,9 @@ func (b *backing) fill(log usedLog, bytes int) error {
 	return err
 }
 
-func (b *backing) open(path string) error {
-	if path == b.path {
-		return nil
-	}
-	b.close()
-	file, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	b.path, b.file = path, file
-	return nil
-}
-
-func (b *backing) close() {
-	if b.file != nil {
-		_ = b.file.Close()
-	}
-	b.path, b.file = "", nil
-}
-
 // usedLog is the log that Badger writes next.
 type usedLog struct {
-	path    string
+	file    *os.File
 	content []byte // all of it, mapped
 	next    int    // where it goes on; there are zeros from there on
 }
@@ -88,9 +63,10 @@ type usedLog struct {
 // waits for its own.
 func logInUse(db *badger.DB) usedLog {
 	wal := reflect.ValueOf(db).Elem().FieldByName("mt").Elem().FieldByName("wal").Elem()
+	file := wal.FieldByName("MmapFile").Elem()
 	return usedLog{
-		path:    wal.FieldByName("path").String(),
-		content: wal.FieldByName("MmapFile").Elem().FieldByName("Data").Bytes(),
+		file:    (*os.File)(file.FieldByName("Fd").UnsafePointer()),
+		content: file.FieldByName("Data").Bytes(),
 		next:    int(wal.FieldByName("writeAt").Uint()), //nolint:gosec // below 16 MiB
 	}
 }

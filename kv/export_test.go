@@ -254,16 +254,16 @@ func FailToSync(t *testing.T, dir string, times int32) {
 	})
 }
 
-// FillLog has the disk not take anything for the log in use any more, or again.
+// FillLog has the disk not take anything for the log any more, or again.
 func (s *Store) FillLog(t *testing.T, isFull bool) {
 	t.Helper()
-	b := &s.writer.backing
-	b.close()
+	s.writer.backing.instead = nil
 	if isFull {
 		file, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		*b = backing{path: logInUse(s.db).path, file: file}
+		t.Cleanup(func() { _ = file.Close() })
+		s.writer.backing.instead = file
 	}
 }

@@ -119,7 +119,6 @@ func (w *writer) stop(wait time.Duration) error {
 		return fmt.Errorf("a commit has not ended after %v", wait)
 	}
 	w.folder.close()
-	w.backing.close()
 	return nil
 }
 
