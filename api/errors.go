@@ -116,6 +116,7 @@ var storeProblems = []struct {
 	{kv.ErrValueTaken, problem{status: 409, code: "value_taken", field: "token"}},
 	{kv.ErrFull, problem{status: 507, code: "storage_full", detail: "the disk is nearly full; nothing was changed"}},
 	{kv.ErrBusy, problem{status: 503, code: "overloaded", detail: "too many changes are waiting; nothing was changed", retryAfter: "1"}},
+	{kv.ErrStalled, problem{status: 503, code: "storage_unavailable", detail: "the disk does not answer; whether a change that got this answer was made is known when it does"}},
 	{kv.ErrUnavailable, problem{status: 503, code: "storage_unavailable", detail: "a commit or the disk has failed, as the log says; whether a change that got this answer was made is known after a restart"}},
 	{kv.ErrClosed, problem{status: 503, code: "shutting_down", detail: "the server is stopping", retryAfter: "1", close: true}},
 }

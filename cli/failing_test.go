@@ -166,7 +166,7 @@ func TestDisk_thatHangs(t *testing.T) {
 	output(t, "fsfreeze", "--freeze", d.path)
 	thaw := sync.OnceFunc(func() { output(t, "fsfreeze", "--unfreeze", d.path) })
 	t.Cleanup(thaw)
-	refused := make(chan int)
+	refused := make(chan int, 1)
 	go func() {
 		status, _, _ := p.ask("POST", "/_/token", `{"name":"during"}`)
 		refused <- status
@@ -196,6 +196,9 @@ func TestDisk_thatHangs(t *testing.T) {
 			waiting = false
 		case <-time.After(time.Second):
 		}
+	}
+	if !strings.Contains(p.log.String(), "the disk, which does not answer") {
+		t.Errorf("the log does not say it:\n%s", &p.log)
 	}
 	thaw()
 	p.awaitStatus(http.StatusOK, "GET", "/_/token?name=during", "")

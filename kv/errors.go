@@ -1,6 +1,9 @@
 package kv
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors about a token. What is returned names the token too: `a token named
 // "x" exists`.
@@ -81,9 +84,13 @@ var (
 	// failure took Badger's memory with it; then they return it too. A change also
 	// gets it, and changes nothing, while the disk is read-only, does not tell its
 	// free space or does not take the log, and so does a read of what the disk does not
-	// give. A change whose commit has waited 30 s for the disk gets it, with an outcome
-	// that is unknown; that ends when the commit does.
+	// give.
 	ErrUnavailable = errors.New("a commit or the disk has failed")
+
+	// ErrStalled is an ErrUnavailable: a commit waits for a disk that does not answer. A
+	// change that gets it, after 30 s, may still be made; that is known when the disk
+	// answers, which ends it.
+	ErrStalled = fmt.Errorf("%w: the disk does not answer", ErrUnavailable)
 
 	// ErrCorrupt is returned where a record, or what leads to it, is damaged or was
 	// changed by something else than this package.

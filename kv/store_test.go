@@ -390,7 +390,7 @@ func TestStore_failedCommit(t *testing.T) {
 func TestStore_diskThatDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		if err := kv.AwaitNoOutcome(); !errors.Is(err, kv.ErrUnavailable) {
+		if err := kv.AwaitNoOutcome(); !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, kv.ErrStalled) {
 			t.Errorf("error %v", err)
 		}
 		if waited := time.Since(begin); waited != 30*time.Second {
@@ -398,7 +398,7 @@ func TestStore_diskThatDoesNotAnswer(t *testing.T) {
 		}
 	})
 	store := kvtest.New(t)
-	for ago, want := range map[time.Duration]error{9 * time.Second: nil, 11 * time.Second: kv.ErrUnavailable} {
+	for ago, want := range map[time.Duration]error{9 * time.Second: nil, 11 * time.Second: kv.ErrStalled} {
 		store.SetCommitBegan(time.Now().Add(-ago).UnixMilli())
 		if err := store.Writable(); !errors.Is(err, want) {
 			t.Errorf("writable %v after a commit began: %v", ago, err)

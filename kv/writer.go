@@ -105,7 +105,7 @@ func (op *operation) await() error {
 	case <-op.done:
 		return op.err
 	case <-timer.C:
-		return fmt.Errorf("%w: no outcome after %v", ErrUnavailable, patience)
+		return ErrStalled
 	}
 }
 
@@ -128,7 +128,7 @@ func (w *writer) writable() error {
 		return ErrUnavailable
 	}
 	if w.hasWaited(stall) {
-		return fmt.Errorf("%w: a commit waits for the disk", ErrUnavailable)
+		return ErrStalled
 	}
 	return w.reserve.check()
 }
@@ -246,6 +246,7 @@ func (w *writer) commit(g *group) error {
 	defer g.txn.Discard()
 	begin := time.Now()
 	w.began.Store(begin.UnixMilli())
+	stalled := time.AfterFunc(stall, func() { w.log.Error("a commit waits for the disk, which does not answer", "since", begin) })
 	err := g.failure
 	if err == nil && g.wrote { // as late as can be, since a write through a map that fails is the end
 		if err = w.reserve.check(); err == nil {
@@ -258,6 +259,9 @@ func (w *writer) commit(g *group) error {
 		}
 	}
 	w.began.Store(0)
+	if !stalled.Stop() {
+		w.log.Warn("the commit that waited for the disk has ended", "after", time.Since(begin), "err", err)
+	}
 	if err == nil {
 		w.index.publish(g.changes)
 		w.census.publish(g.changes)
