@@ -60,8 +60,11 @@ func Check(o Options, progress Progress) (report Report, err error) {
 		release()
 		return report, err
 	}
-	closed, err := inspectFiles(o.Dir)
+	closed, err := checkClosed(o.Dir)
 	release() // for Badger
+	if err != nil && !closed {
+		return report, err
+	}
 	if !closed {
 		drop, copyErr := workOnCopy(&o)
 		if copyErr != nil {
@@ -71,9 +74,8 @@ func Check(o Options, progress Progress) (report Report, err error) {
 		if err := undoLastChange(o.Dir, o.Log); err != nil { // as Open would
 			return report, err
 		}
-		_, err = inspectFiles(o.Dir)
 	}
-	if err != nil {
+	if err := inspectFiles(o.Dir); err != nil {
 		return report, report.addDamage(err)
 	}
 	db, err := badger.Open(badgerOptions(o).WithReadOnly(closed).

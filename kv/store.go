@@ -100,7 +100,7 @@ func openDatabase(o Options, reserve reserve) (*badger.DB, *tableList, error) {
 		func() error { return clearFolder(o.Dir) },
 		reserve.checkMemory,
 		func() error { return undoLastChange(o.Dir, o.Log) },
-		func() error { _, err := inspectFiles(o.Dir); return err },
+		func() error { return inspectFiles(o.Dir) },
 		func() error { return unmarkClosed(o.Dir) },
 	} {
 		if err := prepare(); err != nil {
@@ -133,13 +133,13 @@ func (s *Store) countAll(snapshot *badger.Txn) error {
 }
 
 // inspectFiles finds what is wrong with the files, all of which it reads once, before
-// Badger sees them, and whether the store was closed.
-func inspectFiles(dir string) (closed bool, err error) {
+// Badger sees them.
+func inspectFiles(dir string) error {
 	if err := checkManifest(dir); err != nil {
-		return false, err
+		return err
 	}
-	closed, err = checkClosed(dir)
-	return closed, errors.Join(err, verifyTables(dir), verifyLogs(dir))
+	_, err := checkClosed(dir)
+	return errors.Join(err, verifyTables(dir), verifyLogs(dir))
 }
 
 // Close waits for the operations under way and closes the store. Operations
