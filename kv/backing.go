@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -16,10 +15,9 @@ import (
 // give is the end of the process (SIGBUS), and one that it does not answer for holds the
 // whole process. Asked for here, both are an error or a wait of the commit alone, and
 // nothing was changed.
-type backing struct {
-	zeros   []byte
-	instead *os.File // of the log's own: a test's
-}
+type backing struct{ zeros []byte }
+
+var writeAt = (*os.File).WriteAt // which a test lets fail
 
 // ask asks for what a commit of so many bytes will write to the log in use. Badger may begin
 // its next log within the commit, once in 8 MiB; that one is not asked for.
@@ -41,7 +39,7 @@ func (b *backing) fill(log usedLog, bytes int) error {
 	if missing := end - log.next - len(b.zeros); missing > 0 {
 		b.zeros = append(b.zeros, make([]byte, missing)...)
 	}
-	if _, err := cmp.Or(b.instead, log.file).WriteAt(b.zeros[:end-log.next], int64(log.next)); err != nil {
+	if _, err := writeAt(log.file, b.zeros[:end-log.next], int64(log.next)); err != nil {
 		return err
 	}
 	page := log.next &^ (unix.Getpagesize() - 1)

@@ -16,7 +16,8 @@ func TestStore_logThatTheDiskDoesNotTake(t *testing.T) {
 	store := kvtest.New(t)
 	_, value, err := store.Create(kv.Spec{Name: "before", Active: true})
 	do(t, err)
-	store.FillLog(t, true)
+	kv.FillDisk(true)
+	defer kv.FillDisk(false)
 	for what, err := range map[string]error{
 		"create": second(store.CreateAll(specs("x", 1))),
 		"bulk":   second(store.CreateAll(specs("x", 1000))),
@@ -29,7 +30,7 @@ func TestStore_logThatTheDiskDoesNotTake(t *testing.T) {
 	if _, err := store.Verify([]byte(value.Reveal())); err != nil {
 		t.Error(err)
 	}
-	store.FillLog(t, false)
+	kv.FillDisk(false)
 	do(t, second(store.CreateAll(specs("x", 1000))))
 	store.Reopen()
 	if got := count(t, store); got != 1001 {

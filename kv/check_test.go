@@ -207,12 +207,7 @@ func TestCheck_manyTables(t *testing.T) {
 	for number := range 9 {
 		do(t, os.WriteFile(filepath.Join(o.Dir, fmt.Sprintf("%06d.sst", 2+number)), table, 0o600))
 	}
-	logs, err := filepath.Glob(filepath.Join(o.Dir, "*.mem"))
-	if err != nil || len(logs) != 1 {
-		t.Fatal(logs, err)
-	}
-	log, err := os.ReadFile(logs[0])
-	do(t, err)
+	log := onlyFile(t, o.Dir, "*.mem")
 	for number := range 5 {
 		do(t, os.WriteFile(filepath.Join(o.Dir, fmt.Sprintf("%05d.mem", 90+number)), log, 0o600))
 	}

@@ -139,7 +139,7 @@ func iterate(tables []*table.Table) y.Iterator {
 		all[i] = t.NewIterator(table.NOCACHE)
 	}
 	if len(all) == 0 {
-		return y.Iterator(table.NewConcatIterator(nil, 0))
+		return table.NewConcatIterator(nil, 0)
 	}
 	return table.NewMergeIterator(all, false)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/ristretto/v2/z"
+	"golang.org/x/sys/unix"
 )
 
 // FormatValue makes a value of given random bits.
@@ -254,16 +255,10 @@ func FailToSync(t *testing.T, dir string, times int32) {
 	})
 }
 
-// FillLog has the disk not take anything for the log any more, or again.
-func (s *Store) FillLog(t *testing.T, isFull bool) {
-	t.Helper()
-	s.writer.backing.instead = nil
+// FillDisk has the disk take nothing for a log any more, or again.
+func FillDisk(isFull bool) {
+	writeAt = (*os.File).WriteAt
 	if isFull {
-		file, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = file.Close() })
-		s.writer.backing.instead = file
+		writeAt = func(*os.File, []byte, int64) (int, error) { return 0, unix.ENOSPC }
 	}
 }

@@ -111,19 +111,8 @@ func FuzzClosed(f *testing.F) {
 // stays sound.
 func FuzzLog(f *testing.F) {
 	store := kvtest.New(f)
-	for _, name := range []string{"a", "b", "c"} {
-		if _, _, err := store.Create(kv.Spec{Name: name}); err != nil {
-			f.Fatal(err)
-		}
-	}
-	logs, err := filepath.Glob(filepath.Join(store.Options.Dir, "*.mem"))
-	if err != nil || len(logs) != 1 {
-		f.Fatal(logs, err)
-	}
-	content, err := os.ReadFile(logs[0])
-	if err != nil {
-		f.Fatal(err)
-	}
+	do(f, second(store.CreateAll(specs("x", 3))))
+	content := onlyFile(f, store.Options.Dir, "*.mem")
 	f.Add(bytes.TrimRight(content, "\x00"), 100)
 	f.Add([]byte{}, 0)
 	f.Add(bytes.Repeat([]byte{0x40}, 100), 50)
@@ -180,22 +169,9 @@ func FuzzManifest(f *testing.F) {
 // one that is sound can be read.
 func FuzzTable(f *testing.F) {
 	store := kvtest.New(f)
-	for _, name := range []string{"a", "b", "c"} {
-		if _, _, err := store.Create(kv.Spec{Name: name}); err != nil {
-			f.Fatal(err)
-		}
-	}
-	if err := store.Close(); err != nil {
-		f.Fatal(err)
-	}
-	tables, err := filepath.Glob(filepath.Join(store.Options.Dir, "*.sst"))
-	if err != nil || len(tables) != 1 {
-		f.Fatal(tables, err)
-	}
-	content, err := os.ReadFile(tables[0])
-	if err != nil {
-		f.Fatal(err)
-	}
+	do(f, second(store.CreateAll(specs("x", 3))))
+	do(f, store.Close())
+	content := onlyFile(f, store.Options.Dir, "*.sst")
 	for compression := range uint32(4) {
 		f.Add(content, compression)
 	}
@@ -212,4 +188,16 @@ func FuzzTable(f *testing.F) {
 			kv.ReadTable(t, path, compression)
 		}
 	})
+}
+
+// onlyFile is what is in the one file of a folder whose name matches.
+func onlyFile(t testing.TB, dir, pattern string) []byte {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	content, err := os.ReadFile(found[0])
+	do(t, err)
+	return content
 }

@@ -310,7 +310,7 @@ func keys(txn *badger.Txn, prefix string) (keys [][]byte) {
 	return keys
 }
 
-func do(t *testing.T, err error) {
+func do(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
