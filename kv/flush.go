@@ -124,16 +124,16 @@ func (f *flusher) flushGroup(dirty []int) (rest []int) {
 		g.write(writes)
 		gathered[shard] = uses
 	}
-	err := g.failure
-	if err == nil {
-		err = f.sync(g) // the reserve was looked at a moment ago
-	}
+	err := f.durably(g)
 	for shard, uses := range gathered {
 		if err == nil {
 			f.index.settle(shard, uses)
 		} else {
 			f.index.shards[shard].dirty.Store(true)
 		}
+	}
+	if err != nil { // the others would fare no better; they stay dirty
+		return nil
 	}
 	return dirty
 }

@@ -243,24 +243,10 @@ func enter(c change) []write {
 // commit makes a group durable, has verification follow it, and answers its
 // operations. It gives the error of a commit that failed.
 func (w *writer) commit(g *group) error {
-	defer g.txn.Discard()
 	begin := time.Now()
-	w.began.Store(begin.UnixMilli())
-	stalled := time.AfterFunc(stall, func() { w.log.Error("a commit waits for the disk, which does not answer", "since", begin) })
-	err := g.failure
-	if err == nil && g.wrote { // as late as can be, since a write through a map that fails is the end
-		if err = w.reserve.check(); err == nil {
-			err = w.backing.ask(w.db, g.logged)
-		}
-	}
-	if err == nil {
-		if err = w.sync(g); err == nil && g.wrote {
-			w.onCommit(time.Since(begin), len(g.operations))
-		}
-	}
-	w.began.Store(0)
-	if !stalled.Stop() {
-		w.log.Warn("the commit that waited for the disk has ended", "after", time.Since(begin), "err", err)
+	err := w.durably(g)
+	if err == nil && g.wrote {
+		w.onCommit(time.Since(begin), len(g.operations))
 	}
 	if err == nil {
 		w.index.publish(g.changes)
@@ -276,8 +262,33 @@ func (w *writer) commit(g *group) error {
 	return err
 }
 
-// sync commits a group and makes sure that it is on disk. Failing, it ends all
-// changes.
+// durably commits a group and makes sure that it is on disk. Every commit goes through
+// here, the flush of last uses too, so none misses what a commit needs: room on the disk,
+// the pages of the log, and an alarm for a disk that does not answer. A commit that fails
+// ends all changes.
+func (w *writer) durably(g *group) error {
+	defer g.txn.Discard()
+	if g.failure != nil || !g.wrote {
+		return g.failure
+	}
+	begin := time.Now()
+	w.began.Store(begin.UnixMilli())
+	stalled := time.AfterFunc(stall, func() { w.log.Error("a commit waits for the disk, which does not answer", "since", begin) })
+	err := w.reserve.check() // as late as can be, since a write through a map that fails is the end
+	if err == nil {
+		err = w.backing.ask(w.db, g.logged)
+	}
+	if err == nil {
+		err = w.sync(g)
+	}
+	w.began.Store(0)
+	if !stalled.Stop() {
+		w.log.Warn("the commit that waited for the disk has ended", "after", time.Since(begin), "err", err)
+	}
+	return err
+}
+
+// sync commits a group and syncs it. Failing, it ends all changes.
 func (w *writer) sync(g *group) error {
 	err := g.commit()
 	if err == nil {
