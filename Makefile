@@ -1,5 +1,5 @@
 # The few words that people type. CI runs .ci/run.
-.PHONY: build test torture fuzz lint bench man packages
+.PHONY: build test torture badger-next fuzz lint bench man packages
 
 build:
 	go build -trimpath -o tokend .
@@ -11,12 +11,20 @@ test:
 torture:
 	TOKEND_TORTURE=1 TOKEND_REQUIRE_ALL=1 go test -count=1 -v -timeout 1h -run 'Torture|Open_damage' ./cli ./kv
 
+# The store's tests against the newest Badger there is, in a copy.
+badger-next:
+	rm -rf $(DIST)/badger-next && mkdir -p $(DIST) && git clone -q . $(DIST)/badger-next
+	cd $(DIST)/badger-next && go get github.com/dgraph-io/badger/v4@$(BADGER) && go mod tidy && \
+		TOKEND_BADGER_NEXT=1 go test ./kv/...
+	rm -rf $(DIST)/badger-next
+BADGER ?= latest
+
 # Every parser, one after the other, for a time (10m) or a number of inputs (10000x);
 # what is found becomes a case of its test.
 FUZZTIME ?= 10m
 fuzz:
-	for package in kv api config cli; do \
-		for target in $$(grep -ho '^func Fuzz[A-Za-z]*' $$package/*_test.go | cut -c6-); do \
+	for package in $(sort $(dir $(shell git grep -l '^func Fuzz' -- '*_test.go'))); do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z]*' $$package*_test.go | cut -c6-); do \
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./$$package || exit; \
 		done; \
 	done

@@ -61,7 +61,7 @@ func (s *Server) audit(r *request, rt *route) {
 	skipped := 0
 	if r.who() == "" {
 		var ok bool
-		if ok, skipped = s.strangers.admit(r.began); !ok {
+		if ok, skipped = s.strangers.admit(r.receivedAt); !ok {
 			return
 		}
 	}
@@ -94,7 +94,7 @@ func (s *Server) audit(r *request, rt *route) {
 
 // record writes a record about a request. The time is the machine's.
 func (s *Server) record(audit Audit, r *request, rt *route, attrs ...slog.Attr) error {
-	record := slog.NewRecord(r.began, slog.LevelInfo, "audit", 0)
+	record := slog.NewRecord(r.receivedAt, slog.LevelInfo, "audit", 0)
 	record.AddAttrs(
 		slog.String("who", r.who()),
 		slog.String("from", r.from()),
@@ -103,8 +103,8 @@ func (s *Server) record(audit Audit, r *request, rt *route, attrs ...slog.Attr) 
 	record.AddAttrs(slog.String("request_id", string(r.id)))
 	err := audit.Handler.Handle(context.Background(), record)
 	if err != nil {
-		s.Metrics.AuditFailures.Inc()
-		s.Log.Error("a management call could not be recorded", "operation", rt.operation, "request_id", string(r.id), "err", err)
+		s.metrics.AuditFailures.Inc()
+		s.log.Error("cannot record a management call", "operation", rt.operation, "request_id", string(r.id), "err", err)
 	}
 	return err
 }
@@ -127,8 +127,8 @@ func (r *request) who() string {
 		return "local:" + r.admin.Name
 	case r.admin.Name != "":
 		return "admin:" + r.admin.Name
-	case r.grant.Name != "":
-		return "token:" + r.grant.Name
+	case r.holder != "":
+		return "token:" + r.holder
 	}
 	return ""
 }

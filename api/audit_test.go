@@ -178,7 +178,7 @@ func TestAudit_failingSink(t *testing.T) {
 		if a := s.ask("POST", "/_/token", `{"name":"x"}`); a.status != 201 {
 			t.Errorf("%d %s", a.status, a.body)
 		}
-		if !strings.Contains(s.log.String(), `level=ERROR msg="a management call could not be recorded" operation=create`) {
+		if !strings.Contains(s.log.String(), `level=ERROR msg="cannot record a management call" operation=create`) {
 			t.Errorf("the log does not say so:\n%s", s.log)
 		}
 	})

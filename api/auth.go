@@ -6,12 +6,12 @@ import (
 	"crypto/subtle"
 )
 
-// Admin is somebody who manages tokens, known by the hash of his own token.
+// Admin is somebody who manages tokens, known by the hash of their own token.
 type Admin struct {
 	Name   string
 	SHA256 [sha256.Size]byte
 	Write  bool // false: may list, nothing else
-	Local  bool // known by who he is, on the socket for that
+	Local  bool // known by their user, on the socket for that
 }
 
 // authorize lets a request pass or says why not. On its way it notes who asks.
@@ -100,9 +100,11 @@ func (s *Server) findAdmin(credential []byte) (found Admin, ok bool) {
 
 // refuseCredential tells an issued token, which would be good elsewhere, from
 // all others, of which nothing is told.
-func (s *Server) refuseCredential(r *request, credential []byte) (err error) {
-	if r.grant, err = s.Store.Peek(credential); err != nil {
+func (s *Server) refuseCredential(r *request, credential []byte) error {
+	grant, err := s.store.Peek(credential)
+	if err != nil {
 		return err
 	}
+	r.holder = grant.Name
 	return errIssuedToken
 }

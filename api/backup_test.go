@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -102,7 +103,7 @@ func TestRekey(t *testing.T) {
 	var answer error
 	calls := 0
 	s := newServer(t, func(c *api.Config) {
-		c.Rekey = func() (bool, error) {
+		c.Rekey = func(context.Context) (bool, error) {
 			calls++
 			return calls == 1, answer
 		}
@@ -132,7 +133,7 @@ func TestBackup_last(t *testing.T) {
 		for i := range tokens {
 			tokens[i].Name = fmt.Sprintf("%d-%d", batch, i)
 		}
-		_, err := s.store.CreateAll(tokens)
+		_, err := s.store.CreateAll(context.Background(), tokens)
 		do(t, err)
 	}
 	s.ask("GET", "/_/token/export?values=true", "")

@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"tokend/api/wire"
 	"tokend/kv"
 )
 
@@ -32,12 +33,6 @@ func (b filterBody) String() string {
 	return string(encoded)
 }
 
-type bulkView struct {
-	Matched int      `json:"matched"`
-	Changed int      `json:"changed"`
-	Names   []string `json:"names"`
-}
-
 func (s *Server) bulk(r *request) (reply, error) {
 	var body bulkBody
 	if err := decode(r.body, &body); err != nil {
@@ -58,11 +53,13 @@ func (s *Server) bulk(r *request) (reply, error) {
 		}
 		r.audited.filter = shown.String()
 	}
-	done, err := s.Store.Bulk(bulk)
+	ctx, cancel := s.patient()
+	defer cancel()
+	done, err := s.store.Bulk(ctx, bulk)
 	if err == nil && !bulk.DryRun {
 		r.audited.names = done.Names
 	}
-	return reply{data: bulkView{len(done.Names), done.Changed, done.Names}}, err
+	return reply{data: wire.Bulked{Matched: len(done.Names), Changed: done.Changed, Names: done.Names}}, err
 }
 
 func (b bulkBody) bulk() (bulk kv.Bulk, err error) {
@@ -94,7 +91,7 @@ func checkNames(names []string) error {
 	}
 	for i, name := range names {
 		if err := kv.CheckName(name); err != nil {
-			return invalidField("invalid_name", "names", "has a wrong one at "+strconv.Itoa(i)+": "+err.Error())
+			return invalidField(wire.CodeInvalidName, "names", "has a wrong one at "+strconv.Itoa(i)+": "+err.Error())
 		}
 	}
 	return nil

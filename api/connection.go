@@ -24,6 +24,7 @@ type connection struct {
 	peer        peer
 	isTLS       bool
 	purpose     purpose
+	number      int         // of all that were made
 	stripe      int         // of metrics
 	spoke       atomic.Bool // a byte has come
 	linger      bool        // the client may still be sending what will not be read
@@ -49,10 +50,10 @@ const (
 // answer is told when an answer was made, and whether the server has much to do.
 func (c *connection) answer(at time.Time, crowded bool) { c.answered, c.crowded = at, crowded }
 
-// enter follows what fasthttp does with the connection. It is told of a request
+// onState follows what fasthttp does with the connection. It is told of a request
 // when the first byte is there, be it from the network or from what was read
 // with the request before.
-func (c *connection) enter(state fasthttp.ConnState) {
+func (c *connection) onState(state fasthttp.ConnState) {
 	switch {
 	case state == fasthttp.StateIdle:
 		c.awaits = anotherRequest

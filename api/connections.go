@@ -55,7 +55,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		switch {
 		case isShortage(err):
 			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			l.connections.log.Error("no connection can be accepted", "err", err, "next_try", wait)
+			l.connections.log.Error("cannot accept a connection", "err", err, "next_try", wait)
 			time.Sleep(wait)
 			continue
 		case err != nil:
@@ -112,7 +112,7 @@ func (cs *connections) complain(purpose purpose, limit int) {
 	}
 	cs.mu.Unlock()
 	if !silent {
-		cs.log.Warn("connections are refused, since there are as many as there may be", "limit", limit, "for_metrics", purpose == forMetrics)
+		cs.log.Warn("connection limit reached", "limit", limit, "for_metrics", purpose == forMetrics)
 	}
 }
 
@@ -155,7 +155,7 @@ func (cs *connections) add(accepted net.Conn, purpose purpose) *connection {
 	}
 	c := &connection{
 		Conn: accepted, connections: cs, peer: peer, isTLS: carrier != accepted,
-		purpose: purpose, stripe: cs.made % metrics.Stripes,
+		purpose: purpose, number: cs.made, stripe: cs.made % metrics.Stripes,
 	}
 	_ = c.setReadEnd(time.Now().Add(cs.timeouts().Header))
 	if cs.open == nil {

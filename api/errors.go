@@ -10,6 +10,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"tokend/api/wire"
 	"tokend/kv"
 )
 
@@ -32,48 +33,48 @@ func (p *problem) Error() string { return p.code + ": " + p.detail }
 
 // Problems with a request as such.
 var (
-	errNotFound      = &problem{status: 404, code: "not_found", detail: "nothing is here; GET /openapi.yaml describes what is"}
-	errNotFoundApart = &problem{status: 404, code: "not_found", detail: "nothing is here; this address has /metrics, /healthz and /readyz alone"}
-	errUnauthorized  = &problem{status: 401, code: "unauthorized", detail: "an admin token is expected: Authorization: Bearer <token>"}
-	errNotLocalAdmin = &problem{status: 401, code: "unauthorized",
+	errNotFound      = &problem{status: 404, code: wire.CodeNotFound, detail: "nothing is here; GET /openapi.yaml describes what is"}
+	errNotFoundApart = &problem{status: 404, code: wire.CodeNotFound, detail: "nothing is here; this address has /metrics, /healthz and /readyz alone"}
+	errUnauthorized  = &problem{status: 401, code: wire.CodeUnauthorized, detail: "an admin token is expected: Authorization: Bearer <token>"}
+	errNotLocalAdmin = &problem{status: 401, code: wire.CodeUnauthorized,
 		detail: "your user is no administrator here (admin_users), or a proxy passed the request on; an admin token is expected: Authorization: Bearer <token>"}
-	errMalformed = &problem{status: 400, code: "invalid_request", challenge: `error="invalid_request"`,
+	errMalformed = &problem{status: 400, code: wire.CodeInvalidRequest, challenge: `error="invalid_request"`,
 		detail: "exactly one Authorization header is expected: Bearer and one token"}
-	errIssuedToken = &problem{status: 403, code: "insufficient_scope", challenge: `error="insufficient_scope"`,
+	errIssuedToken = &problem{status: 403, code: wire.CodeInsufficientScope, challenge: `error="insufficient_scope"`,
 		detail: "issued tokens do not manage tokens; an admin token is expected"}
-	errReadOnlyAdmin = &problem{status: 403, code: "insufficient_scope", challenge: `error="insufficient_scope", scope="write"`,
+	errReadOnlyAdmin = &problem{status: 403, code: wire.CodeInsufficientScope, challenge: `error="insufficient_scope", scope="write"`,
 		detail: "this admin token may only list"}
-	errNoToken   = &problem{status: 401, code: "unauthorized", detail: "a token is expected: Authorization: Bearer <token>, or X-API-Key: <token>"}
-	errTwoTokens = &problem{status: 400, code: "invalid_request", challenge: `error="invalid_request"`,
+	errNoToken   = &problem{status: 401, code: wire.CodeUnauthorized, detail: "a token is expected: Authorization: Bearer <token>, or X-API-Key: <token>"}
+	errTwoTokens = &problem{status: 400, code: wire.CodeInvalidRequest, challenge: `error="invalid_request"`,
 		detail: "exactly one token is expected, in one Authorization or one X-API-Key header"}
-	errReadOnlyToken = &problem{status: 403, code: "insufficient_scope", challenge: `error="insufficient_scope", scope="write"`,
+	errReadOnlyToken = &problem{status: 403, code: wire.CodeInsufficientScope, challenge: `error="insufficient_scope", scope="write"`,
 		detail: "this token may read, not write"}
-	errNoCaller        = &problem{status: 401, code: "unauthorized", detail: "an admin token or an issued one is expected, as Bearer or as the password of Basic"}
-	errBasic           = &problem{status: 401, code: "invalid_token", scheme: "Basic", detail: "the password is not a token that is valid here"}
-	errNothingToChange = &problem{status: 400, code: "nothing_to_change",
+	errNoCaller        = &problem{status: 401, code: wire.CodeUnauthorized, detail: "an admin token or an issued one is expected, as Bearer or as the password of Basic"}
+	errBasic           = &problem{status: 401, code: wire.CodeInvalidToken, scheme: "Basic", detail: "the password is not a token that is valid here"}
+	errNothingToChange = &problem{status: 400, code: wire.CodeNothingToChange,
 		detail: "nothing is to be changed: give expiration_date, active or write beside the name"}
-	errMisdirected = &problem{status: 421, code: "misdirected_request",
+	errMisdirected = &problem{status: 421, code: wire.CodeMisdirected,
 		detail: "this host name is not served here; use localhost, an IP address, or add it to allowed_hosts"}
-	errHeaderTooLarge   = &problem{status: 431, code: "headers_too_large", detail: "the request's first line and headers are larger than 16 KiB", close: true}
-	errTimeout          = &problem{status: 408, code: "request_timeout", detail: "the request did not arrive in time", close: true}
-	errAuditUnavailable = &problem{status: 503, code: "audit_unavailable", detail: "the call could not be recorded, so it was not carried out (audit.required)"}
-	errVersion          = &problem{status: 505, code: "http_version_not_supported", detail: "HTTP/1.1 and HTTP/1.0 are spoken here", close: true}
+	errHeaderTooLarge   = &problem{status: 431, code: wire.CodeHeadersTooLarge, detail: "the request's first line and headers are larger than 16 KiB", close: true}
+	errTimeout          = &problem{status: 408, code: wire.CodeRequestTimeout, detail: "the request did not arrive in time", close: true}
+	errAuditUnavailable = &problem{status: 503, code: wire.CodeAuditUnavailable, detail: "the call could not be recorded, so it was not carried out (audit.required)"}
+	errVersion          = &problem{status: 505, code: wire.CodeHTTPVersion, detail: "HTTP/1.1 and HTTP/1.0 are spoken here", close: true}
 	errBroken           = badRequest("the request is not valid HTTP")
-	errInternalForProxy = &problem{status: 503, code: "internal", detail: errInternal.detail}
-	errInternal         = &problem{status: 500, code: "internal", detail: "an unexpected failure; the server's log has it under the request id"}
+	errInternalForProxy = &problem{status: 503, code: wire.CodeInternal, detail: errInternal.detail}
+	errInternal         = &problem{status: 500, code: wire.CodeInternal, detail: "an unexpected failure; the server's log has it under the request id"}
 )
 
 // badRequest is a request whose framing cannot be trusted.
 func badRequest(detail string) *problem {
-	return &problem{status: 400, code: "bad_request", detail: detail, close: true}
+	return &problem{status: 400, code: wire.CodeBadRequest, detail: detail, close: true}
 }
 
 func bodyTooLarge(limit int) *problem {
-	return &problem{status: 413, code: "body_too_large", detail: fmt.Sprintf("the body is larger than %d KiB", limit>>10), close: true}
+	return &problem{status: 413, code: wire.CodeBodyTooLarge, detail: fmt.Sprintf("the body is larger than %d KiB", limit>>10), close: true}
 }
 
 func methodNotAllowed(allow string) *problem {
-	return &problem{status: 405, code: "method_not_allowed", detail: "allowed here: " + allow, allow: allow}
+	return &problem{status: 405, code: wire.CodeMethodNotAllowed, detail: "allowed here: " + allow, allow: allow}
 }
 
 // invalidField is a field or parameter that is not what it must be. The reason
@@ -90,18 +91,22 @@ func invalidField(code, field, reason string) *problem {
 	return &problem{status: 400, code: code, detail: shown + " " + reason, field: cmp.Or(field, `""`)}
 }
 
-func invalidBody(field, reason string) *problem  { return invalidField("invalid_body", field, reason) }
-func invalidQuery(param, reason string) *problem { return invalidField("invalid_query", param, reason) }
-func invalidName(reason string) *problem         { return invalidField("invalid_name", "name", reason) }
+func invalidBody(field, reason string) *problem {
+	return invalidField(wire.CodeInvalidBody, field, reason)
+}
+func invalidQuery(param, reason string) *problem {
+	return invalidField(wire.CodeInvalidQuery, param, reason)
+}
+func invalidName(reason string) *problem { return invalidField(wire.CodeInvalidName, "name", reason) }
 func invalidExpiration(reason string) *problem {
-	return invalidField("invalid_expiration_date", "expiration_date", reason)
+	return invalidField(wire.CodeInvalidExpirationDate, "expiration_date", reason)
 }
 
 // invalidCodes are the codes of fields that have one of their own.
 var invalidCodes = map[string]string{
-	"name":            "invalid_name",
-	"expiration_date": "invalid_expiration_date",
-	"token":           "invalid_value",
+	"name":            wire.CodeInvalidName,
+	"expiration_date": wire.CodeInvalidExpirationDate,
+	"token":           wire.CodeInvalidValue,
 }
 
 // storeProblems is the table from the store's errors to answers. A detail that
@@ -110,15 +115,15 @@ var storeProblems = []struct {
 	err error
 	problem
 }{
-	{kv.ErrInvalidToken, problem{status: 401, code: "invalid_token", challenge: `error="invalid_token"`, detail: "the token is not valid here"}},
-	{kv.ErrNotFound, problem{status: 404, code: "token_not_found", field: "name"}},
-	{kv.ErrExists, problem{status: 409, code: "name_taken", field: "name"}},
-	{kv.ErrValueTaken, problem{status: 409, code: "value_taken", field: "token"}},
-	{kv.ErrFull, problem{status: 507, code: "storage_full", detail: "the disk is nearly full; nothing was changed"}},
-	{kv.ErrBusy, problem{status: 503, code: "overloaded", detail: "too many changes are waiting; nothing was changed", retryAfter: "1"}},
-	{kv.ErrStalled, problem{status: 503, code: "storage_unavailable", detail: "the disk does not answer; whether a change that got this answer was made is known when it does"}},
-	{kv.ErrUnavailable, problem{status: 503, code: "storage_unavailable", detail: "a commit or the disk has failed, as the log says; whether a change that got this answer was made is known after a restart"}},
-	{kv.ErrClosed, problem{status: 503, code: "shutting_down", detail: "the server is stopping", retryAfter: "1", close: true}},
+	{kv.ErrInvalidToken, problem{status: 401, code: wire.CodeInvalidToken, challenge: `error="invalid_token"`, detail: "the token is not valid here"}},
+	{kv.ErrNotFound, problem{status: 404, code: wire.CodeTokenNotFound, field: "name"}},
+	{kv.ErrExists, problem{status: 409, code: wire.CodeNameTaken, field: "name"}},
+	{kv.ErrValueTaken, problem{status: 409, code: wire.CodeValueTaken, field: "token"}},
+	{kv.ErrFull, problem{status: 507, code: wire.CodeStorageFull, detail: "the disk is nearly full; nothing was changed"}},
+	{kv.ErrBusy, problem{status: 503, code: wire.CodeOverloaded, detail: "too many changes are waiting; nothing was changed", retryAfter: "1"}},
+	{kv.ErrStalled, problem{status: 503, code: wire.CodeStorageUnavailable, detail: "the disk does not answer; whether a change that got this answer was made is known when it does"}},
+	{kv.ErrUnavailable, problem{status: 503, code: wire.CodeStorageUnavailable, detail: "a commit or the disk has failed, as the log says; whether a change that got this answer was made is known after a restart"}},
+	{kv.ErrClosed, problem{status: 503, code: wire.CodeShuttingDown, detail: "the server is stopping", retryAfter: "1", close: true}},
 }
 
 // problemOf is the answer to an error. Known is false where the error is
@@ -128,13 +133,13 @@ func problemOf(err error) (p *problem, known bool) {
 		return p, true
 	}
 	if invalid, ok := errors.AsType[*kv.InvalidError](err); ok {
-		return invalidField(cmp.Or(invalidCodes[invalid.Field], "invalid_body"), invalid.Field, invalid.Reason), true
+		return invalidField(cmp.Or(invalidCodes[invalid.Field], wire.CodeInvalidBody), invalid.Field, invalid.Reason), true
 	}
 	if tooMany, ok := errors.AsType[*kv.TooManyError](err); ok {
-		return &problem{status: 400, code: "too_many", detail: tooMany.Error() + "; nothing was changed"}, true
+		return &problem{status: 400, code: wire.CodeTooMany, detail: tooMany.Error() + "; nothing was changed"}, true
 	}
 	if missing, ok := errors.AsType[*kv.MissingError](err); ok {
-		return &problem{status: 404, code: "token_not_found", detail: missing.Error() + "; nothing was changed", field: "names"}, true
+		return &problem{status: 404, code: wire.CodeTokenNotFound, detail: missing.Error() + "; nothing was changed", field: "names"}, true
 	}
 	for _, entry := range storeProblems {
 		if errors.Is(err, entry.err) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"tokend/api/wire"
 	"tokend/kv"
 )
 
@@ -19,11 +20,11 @@ func (s *Server) export(r *request) (reply, error) {
 	default:
 		return reply{}, invalidQuery("values", "must be true or false")
 	}
-	snapshot, err := s.Store.Snapshot()
+	snapshot, err := s.store.Snapshot()
 	if err != nil {
 		return reply{}, fmt.Errorf("export: %w", err)
 	}
-	now := s.Now()
+	now := s.now()
 	views := func(yield func(any, error) bool) {
 		for token, err := range snapshot.WithValues() {
 			if !yield(exportView(token, withValues, now), err) {
@@ -31,13 +32,13 @@ func (s *Server) export(r *request) (reply, error) {
 			}
 		}
 	}
-	return reply{stream: s.newStream(r, snapshot, views, form{kind: linesType, behind: "\n"})}, nil
+	return reply{stream: s.newStream(r, snapshot, views, form{kind: wire.JSONLines, behind: "\n"})}, nil
 }
 
 func exportView(t kv.Created, withValues bool, now time.Time) any {
 	view := viewOf(t.Token, now)
 	if withValues {
-		return createdView{view, t.Value.Reveal()}
+		return wire.TokenWithValue{Token: view, Value: t.Value.Reveal()}
 	}
 	return view
 }

@@ -111,7 +111,7 @@ func CheckFraming(h *fasthttp.RequestHeader) (length int, err error) {
 func ParseQuery(query string) error {
 	var ctx fasthttp.RequestCtx
 	ctx.Request.SetRequestURI("/_/token?" + query)
-	r := newRequest(&ctx)
+	r := (&requestPool{}).get(&ctx)
 	defer r.release()
 	if err := r.parseQuery(listParams); err != nil {
 		return err

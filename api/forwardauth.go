@@ -6,7 +6,6 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"tokend/kv"
-	"tokend/metrics"
 )
 
 // A proxy asks before it lets a request through. It takes 200 for yes, 401 and
@@ -22,15 +21,12 @@ func (s *Server) authorizeProxied(r *request, need need) error {
 		return kv.ErrInvalidToken
 	case err != nil:
 		return err
-	case need == write && !r.grant.Write:
-		r.verdict = metrics.InsufficientScope
-		return errReadOnlyToken
 	}
-	return nil
+	return r.require(need)
 }
 
 // pass says yes. The identity headers go with it.
-func (s *Server) pass(*request) (reply, error) { return reply{}, nil }
+func (s *Server) pass(r *request) (reply, error) { return reply{identity: &r.grant}, nil }
 
 // needs tells from a proxy's request what the original one needs.
 type needs func(*fasthttp.RequestHeader) need

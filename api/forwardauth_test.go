@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -188,7 +189,7 @@ func TestForwardAuth_failures(t *testing.T) {
 	var value kv.Value
 	s := newServer(t, func(store *kvtest.Store) {
 		var err error
-		_, value, err = store.Create(kv.Spec{Name: "x", Active: true, Write: true})
+		_, value, err = store.Create(context.Background(), kv.Spec{Name: "x", Active: true, Write: true})
 		do(t, err)
 		store.Damage("x")
 	})

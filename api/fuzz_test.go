@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -122,7 +123,7 @@ func FuzzCredentials(f *testing.F) {
 		do(f, err)
 		return l
 	})
-	_, value, err := s.store.Create(kv.Spec{Name: "x", Active: true})
+	_, value, err := s.store.Create(context.Background(), kv.Spec{Name: "x", Active: true})
 	do(f, err)
 	placeholders := strings.NewReplacer("VALUE", value.Reveal(), "ADMIN", adminToken)
 	paths := []string{"/_/token/verify", "/_/auth/read", "/_/token"}

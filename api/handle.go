@@ -16,15 +16,15 @@ func (s *Server) adapt(rt *route) fasthttp.RequestHandler {
 	elsewhere := &route{path: rt.path, handle: (*Server).notFound}
 	return func(ctx *fasthttp.RequestCtx) {
 		start := time.Now()
-		r := newRequest(ctx)
+		r := s.requests.get(ctx)
 		rt := rt
 		if !s.serves(r, rt) {
 			rt = elsewhere
 		}
 		defer r.release()
-		s.Metrics.Begin(r.stripe)
-		defer s.Metrics.End(r.stripe)
-		r.began = start
+		s.metrics.Begin(r.stripe)
+		defer s.metrics.End(r.stripe)
+		r.receivedAt = start
 		r.identify(start)
 		s.respond(r, rt)
 		s.audit(r, rt)
@@ -32,7 +32,7 @@ func (s *Server) adapt(rt *route) fasthttp.RequestHandler {
 		r.closeIfUnclear(s.state.is(draining))
 		took := time.Since(start)
 		if c := r.connection(); c != nil {
-			c.answer(start.Add(took), r.follows(c, start))
+			c.answer(start.Add(took), r.crowd.sees(c.number, start))
 		}
 		observe(r, took)
 		if s.settings.Load().AccessLog {
@@ -43,7 +43,7 @@ func (s *Server) adapt(rt *route) fasthttp.RequestHandler {
 
 // logAccess logs a request by its route: a raw path may hold anything.
 func (s *Server) logAccess(r *request, rt *route, took time.Duration) {
-	s.Log.Info("request", "method", cmp.Or(methodOf(r), otherMethod), "route", rt.path, "status", r.ctx.Response.StatusCode(),
+	s.log.Info("request", "method", cmp.Or(methodOf(r), otherMethod), "route", rt.path, "status", r.ctx.Response.StatusCode(),
 		"who", r.who(), "from", r.from(), "took", took, "request_id", string(r.id))
 }
 
@@ -61,7 +61,7 @@ var knownMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 func (s *Server) respond(r *request, rt *route) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.Log.Error("panic", "route", rt.path, "admin", r.admin.Name, "request_id", string(r.id), "panic", p, "stack", string(debug.Stack()))
+			s.log.Error("panic", "route", rt.path, "admin", r.admin.Name, "request_id", string(r.id), "panic", p, "stack", string(debug.Stack()))
 			r.fail(rt.internal())
 		}
 	}()
@@ -75,7 +75,7 @@ func (s *Server) respond(r *request, rt *route) {
 	p, known := problemOf(err)
 	if !known {
 		p = rt.internal()
-		s.Log.Error("unexpected failure", "route", rt.path, "admin", r.admin.Name, "request_id", string(r.id), "err", err)
+		s.log.Error("unexpected failure", "route", rt.path, "admin", r.admin.Name, "request_id", string(r.id), "err", err)
 	}
 	r.fail(p)
 }
@@ -118,11 +118,11 @@ func (s *Server) answer(r *request, rt *route) (reply, error) {
 // refuse answers what fasthttp could not read.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	p := brokenRequest(err)
-	r := newRequest(ctx)
+	r := s.requests.get(ctx)
 	defer r.release()
 	r.id = r.ids.next(time.Now()) // its headers may be half read
 	r.connection().linger = true
-	s.Log.Debug("broken request", "code", p.code, "peer", ctx.RemoteAddr(), "request_id", string(r.id))
+	s.log.Debug("broken request", "code", p.code, "peer", ctx.RemoteAddr(), "request_id", string(r.id))
 	r.fail(p)
 	s.broken.Observe(r.stripe, p.status, 0)
 }

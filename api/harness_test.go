@@ -53,7 +53,8 @@ type server struct {
 	address string
 	client  *http.Client
 
-	settings api.Settings  // as it was made
+	settings api.Settings // as it was made
+	Metrics  *metrics.Metrics
 	free     atomic.Uint64 // bytes on the disk
 }
 
@@ -96,6 +97,7 @@ func newServer(t testing.TB, adjust ...any) *server {
 			f(&s.settings)
 		}
 	}
+	s.Metrics = c.Metrics
 	s.Server = api.New(c, s.settings)
 	for _, a := range adjust {
 		if f, ok := a.(func(*api.Server)); ok {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"tokend/api/wire"
 	"tokend/kv"
 )
 
@@ -34,31 +35,6 @@ type importBody struct {
 	PreviousLastUsedAt *wholeNumber `json:"previous_last_used_at"`
 }
 
-// batchView tells what became of a batch: all its tokens were made, or none.
-type batchView struct {
-	FirstLine int           `json:"first_line"`
-	LastLine  int           `json:"last_line"`
-	Created   int           `json:"created"`
-	Refused   []refusalView `json:"refused,omitzero"` // why none was made
-	Error     *failureView  `json:"error,omitzero"`   // the import stopped here
-}
-
-type refusalView struct {
-	Line   int    `json:"line"`
-	Name   string `json:"name,omitzero"`
-	Code   string `json:"code"`
-	Field  string `json:"field,omitzero"`
-	Detail string `json:"detail"`
-}
-
-type failureView struct {
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-}
-
-// alreadyThere is the code of a line whose token exists just so.
-const alreadyThere = "already_there"
-
 // line is a line of an import.
 type line struct {
 	number int // from 1
@@ -71,7 +47,7 @@ type line struct {
 // answers with a line for each batch.
 func (s *Server) importTokens(r *request) (reply, error) {
 	if n := bytes.Count(r.body, []byte{'\n'}); n > maxImportLines {
-		return reply{}, &problem{status: 400, code: "too_many", detail: fmt.Sprintf("there are %d lines; at most %d are allowed", n, maxImportLines)}
+		return reply{}, &problem{status: 400, code: wire.CodeTooMany, detail: fmt.Sprintf("there are %d lines; at most %d are allowed", n, maxImportLines)}
 	}
 	var result bytes.Buffer
 	for batch := range s.importBatches(r.body) {
@@ -87,7 +63,7 @@ func (s *Server) importTokens(r *request) (reply, error) {
 			break
 		}
 	}
-	return reply{kind: linesType, text: result.String()}, nil
+	return reply{kind: wire.JSONLines, text: result.String()}, nil
 }
 
 // importBatches are the lines of a body that are not blank, by the batch.
@@ -145,7 +121,7 @@ func (s *Server) newToken(b importBody) (n kv.New, err error) {
 			return n, err
 		}
 		if _, isAdmin := s.findAdmin([]byte(*b.Value)); isAdmin {
-			return n, invalidField("invalid_value", "token", "is that of an administrator")
+			return n, invalidField(wire.CodeInvalidValue, "token", "is that of an administrator")
 		}
 	}
 	for _, field := range []struct {
@@ -169,13 +145,15 @@ func (s *Server) newToken(b importBody) (n kv.New, err error) {
 
 // importBatch makes the tokens of a batch, or tells why none was made. An error
 // ends the import.
-func (s *Server) importBatch(r *request, lines []line) (batchView, error) {
-	view := batchView{FirstLine: lines[0].number, LastLine: lines[len(lines)-1].number}
+func (s *Server) importBatch(r *request, lines []line) (wire.Batch, error) {
+	view := wire.Batch{FirstLine: lines[0].number, LastLine: lines[len(lines)-1].number}
 	tokens := make([]kv.New, len(lines))
 	for i, l := range lines {
 		tokens[i] = l.token // of a wrong line it is none, which is refused too
 	}
-	_, err := s.Store.CreateAll(tokens)
+	ctx, cancel := s.patient()
+	defer cancel()
+	_, err := s.store.CreateAll(ctx, tokens)
 	if refused, ok := errors.AsType[*kv.BatchError](err); ok {
 		for _, refusal := range refused.Refusals {
 			view.Refused = append(view.Refused, refusalOf(lines[refusal.Index], refusal))
@@ -186,9 +164,9 @@ func (s *Server) importBatch(r *request, lines []line) (batchView, error) {
 	if err != nil {
 		p, known := problemOf(err)
 		if !known {
-			s.Log.Error("an import stopped", "admin", r.admin.Name, "request_id", string(r.id), "err", err)
+			s.log.Error("an import stopped", "admin", r.admin.Name, "request_id", string(r.id), "err", err)
 		}
-		view.Error = &failureView{p.code, p.detail}
+		view.Error = &wire.Failure{Code: p.code, Detail: p.detail}
 		return view, err
 	}
 	view.Created = len(tokens)
@@ -198,14 +176,14 @@ func (s *Server) importBatch(r *request, lines []line) (batchView, error) {
 	return view, nil
 }
 
-func refusalOf(l line, refusal kv.Refusal) refusalView {
+func refusalOf(l line, refusal kv.Refusal) wire.Refusal {
 	p := l.wrong
 	if p == nil {
 		p, _ = problemOf(refusal.Err)
 	}
-	view := refusalView{Line: l.number, Name: l.name, Code: p.code, Field: p.field, Detail: p.detail}
+	view := wire.Refusal{Line: l.number, Name: l.name, Code: p.code, Field: p.field, Detail: p.detail}
 	if refusal.Same {
-		view.Code = alreadyThere
+		view.Code = wire.CodeAlreadyThere
 	}
 	return view
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"tokend/api/wire"
 	"tokend/kv"
 )
 
@@ -35,7 +36,7 @@ func (s *Server) authenticate(r *request, credential []byte) error {
 		r.admin = admin
 		return nil
 	}
-	_, err := s.Store.Verify(credential)
+	_, err := s.store.Verify(credential)
 	return err
 }
 
@@ -59,32 +60,21 @@ func (s *Server) authenticateBasic(r *request, encoded []byte) error {
 	return err
 }
 
-// introspectionView is RFC 7662's answer. Its times are seconds.
-type introspectionView struct {
-	Active    bool   `json:"active"`
-	Scope     string `json:"scope,omitzero"`
-	ClientID  string `json:"client_id,omitzero"`
-	Subject   string `json:"sub,omitzero"`
-	TokenType string `json:"token_type,omitzero"`
-	IssuedAt  int64  `json:"iat,omitzero"`
-	ExpiresAt int64  `json:"exp,omitzero"`
-}
-
 // introspect tells a resource server about a token that was presented to it.
 func (s *Server) introspect(r *request) (reply, error) {
 	token, err := tokenInForm(r.body)
 	if err != nil {
 		return reply{}, err
 	}
-	grant, err := s.Store.Verify(token)
+	grant, err := s.store.Verify(token)
 	r.concludes(err)
 	if errors.Is(err, kv.ErrInvalidToken) {
-		return reply{plain: introspectionView{}}, nil
+		return reply{plain: wire.Introspection{}}, nil
 	}
 	if err != nil {
 		return reply{}, err
 	}
-	view := introspectionView{
+	view := wire.Introspection{
 		Active:    true,
 		Scope:     "read",
 		ClientID:  grant.Name,
@@ -109,5 +99,5 @@ func tokenInForm(body []byte) ([]byte, error) {
 	if tokens := form["token"]; err == nil && len(tokens) == 1 && tokens[0] != "" {
 		return []byte(tokens[0]), nil
 	}
-	return nil, invalidField("invalid_request", "token", "must be in the body exactly once, as in a form: token=<value> (application/x-www-form-urlencoded)")
+	return nil, invalidField(wire.CodeInvalidRequest, "token", "must be in the body exactly once, as in a form: token=<value> (application/x-www-form-urlencoded)")
 }

@@ -2,12 +2,10 @@ package api
 
 import (
 	"fmt"
-	"strconv"
-	"time"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"tokend/api/wire"
 	"tokend/kv"
 )
 
@@ -27,8 +25,8 @@ func (s *Server) listTokens(r *request) (reply, error) {
 	if len(r.query) > 1 {
 		return reply{}, invalidQuery("name", "stands alone; it means one token")
 	}
-	token, err := s.Store.Get(name)
-	return reply{data: viewOf(token, s.Now())}, err
+	token, err := s.store.Get(name)
+	return reply{data: viewOf(token, s.now())}, err
 }
 
 // listQuery is what a list is asked for.
@@ -61,50 +59,6 @@ func (r *request) listQuery() (q listQuery, err error) {
 	return q, nil
 }
 
-// checkPartOfName says what is wrong with what a name is to begin with.
-func checkPartOfName(text string) (wrong string) {
-	switch {
-	case !utf8.ValidString(text):
-		return "is not valid UTF-8"
-	case utf8.RuneCountInString(text) > kv.MaxNameLength:
-		return fmt.Sprintf("has more than the %d characters of the longest name", kv.MaxNameLength)
-	}
-	return ""
-}
-
-func checkStatus(status kv.Status) (wrong string) {
-	switch status {
-	case kv.StatusActive, kv.StatusInactive, kv.StatusExpired:
-		return ""
-	}
-	return "must be active, inactive or expired"
-}
-
-func parseMoment(text string, into *time.Time) (wrong string) {
-	ms, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || text[0] == '+' {
-		ms = -1
-	}
-	return takeMoment(ms, into)
-}
-
-func takeMoment(ms int64, into *time.Time) (wrong string) {
-	if ms < 0 || ms > kv.MaxExpiration.UnixMilli() {
-		return "must be a whole number of milliseconds since 1970, before the year 10000"
-	}
-	*into = time.UnixMilli(ms)
-	return ""
-}
-
-func parseLimit(text string, into *int) (wrong string) {
-	limit, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || limit < 1 || limit > maxPage {
-		return fmt.Sprintf("must be a number from 1 to %d", maxPage)
-	}
-	*into = int(limit)
-	return ""
-}
-
 // list streams the tokens that are asked for. Their statuses are all of the same
 // moment.
 func (s *Server) list(r *request) (reply, error) {
@@ -113,11 +67,11 @@ func (s *Server) list(r *request) (reply, error) {
 		return reply{}, err
 	}
 	r.audited.filter = s.hideQuery(r.query)
-	snapshot, err := s.Store.Snapshot()
+	snapshot, err := s.store.Snapshot()
 	if err != nil {
 		return reply{}, fmt.Errorf("list: %w", err)
 	}
-	now := s.Now()
+	now := s.now()
 	next := "" // the last name of the page, where there is more
 	views := func(yield func(any, error) bool) {
 		shown, last := 0, ""
@@ -135,7 +89,7 @@ func (s *Server) list(r *request) (reply, error) {
 		}
 	}
 	return reply{stream: s.newStream(r, snapshot, views, form{
-		kind: jsonType, open: `{"data":[`, between: ",",
+		kind: wire.JSON, open: `{"data":[`, between: ",",
 		end: func() string {
 			if next == "" {
 				return "]}\n"

@@ -3,6 +3,8 @@ package api
 import (
 	"runtime"
 	"sync/atomic"
+
+	"tokend/api/wire"
 )
 
 // overload keeps management from taking what verification needs: its requests, lists
@@ -34,7 +36,7 @@ func (p *places) take(limit int) bool {
 
 func (p *places) leave() { p.taken.Add(-1) }
 
-var errOverloaded = &problem{status: 503, code: "overloaded", retryAfter: "1",
+var errOverloaded = &problem{status: 503, code: wire.CodeOverloaded, retryAfter: "1",
 	detail: "too many requests of management are under way; nothing was done"}
 
 // admit lets a request of management in, if there is a place. It is left when the

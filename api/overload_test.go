@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -133,7 +134,7 @@ func (s *server) fill(tokens int) {
 		for i := range batch {
 			batch[i].Name = fmt.Sprintf("filler-%06d-%s", first+i, strings.Repeat("n", 60))
 		}
-		_, err := s.store.CreateAll(batch)
+		_, err := s.store.CreateAll(context.Background(), batch)
 		do(s.t, err)
 	}
 }

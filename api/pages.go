@@ -1,34 +1,17 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
-	"html"
+	"html/template"
 	"strings"
-	"sync/atomic"
+
+	"tokend/api/wire"
 
 	"github.com/valyala/fasthttp"
 )
-
-// state is what the process is doing.
-type state struct{ v atomic.Int32 }
-
-const (
-	starting int32 = iota
-	ready
-	draining
-)
-
-func (s *state) set(v int32) { s.v.Store(v) }
-
-func (s *state) is(v int32) bool { return s.v.Load() == v }
-
-type readiness struct {
-	Status   string `json:"status"`
-	Writable bool   `json:"writable"`
-	Reason   string `json:"reason,omitzero"`
-}
 
 func (s *Server) healthz(*request) (reply, error) {
 	return reply{plain: map[string]string{"status": "ok"}}, nil
@@ -50,39 +33,33 @@ func (s *Server) IsReady() bool {
 }
 
 // logReadiness is readiness, and the log has the cause where it is none.
-func (s *Server) logReadiness(r *request) readiness {
+func (s *Server) logReadiness(r *request) wire.Readiness {
 	readiness, err := s.readiness()
 	if err != nil {
-		s.Log.Error("the store cannot be read", "request_id", string(r.id), "err", err)
+		s.log.Error("the store cannot be read", "request_id", string(r.id), "err", err)
 	}
 	return readiness
 }
 
-func (s *Server) readiness() (readiness, error) {
+func (s *Server) readiness() (wire.Readiness, error) {
 	switch s.state.v.Load() {
 	case starting:
-		return readiness{Status: "starting", Reason: "the server is starting"}, nil
+		return wire.Readiness{Status: "starting", Reason: "the server is starting"}, nil
 	case draining:
-		return readiness{Status: "draining", Reason: "the server is stopping"}, nil
+		return wire.Readiness{Status: "draining", Reason: "the server is stopping"}, nil
 	}
-	if err := s.Store.Ping(); err != nil {
-		return readiness{Status: "failed", Reason: "the store cannot be read"}, err
+	if err := s.store.Ping(context.Background()); err != nil {
+		return wire.Readiness{Status: "failed", Reason: "the store cannot be read"}, err
 	}
-	if err := s.Store.Writable(); err != nil {
+	if err := s.store.Writable(); err != nil {
 		p, _ := problemOf(err)
-		return readiness{Status: "ready", Reason: p.code}, nil
+		return wire.Readiness{Status: "ready", Reason: p.code}, nil
 	}
-	return readiness{Status: "ready", Writable: true}, nil
+	return wire.Readiness{Status: "ready", Writable: true}, nil
 }
 
 func (s *Server) version(*request) (reply, error) {
-	return reply{plain: versionView{s.Build.Version, s.Build.Revision, s.Build.Go}}, nil
-}
-
-type versionView struct {
-	Version  string `json:"version"`
-	Revision string `json:"revision"`
-	Go       string `json:"go"`
+	return reply{plain: wire.Version{Version: s.build.Version, Revision: s.build.Revision, Go: s.build.Go}}, nil
 }
 
 //go:embed openapi.yaml
@@ -104,6 +81,8 @@ func (s *Server) scrape(r *request) (reply, error) {
 //go:embed page.html
 var page string
 
+var pageTemplate = template.Must(template.New("page").Parse(page))
+
 // pagePolicy lets a browser load nothing, and style the page as it says itself.
 var pagePolicy = func() string {
 	_, style, _ := strings.Cut(page, "<style>")
@@ -113,26 +92,14 @@ var pagePolicy = func() string {
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }()
 
-// frontView is the front page for a program.
-type frontView struct {
-	Name    string    `json:"name"`
-	Version string    `json:"version"`
-	Health  readiness `json:"health"`
-	API     string    `json:"api"`
-	Ready   string    `json:"ready"`
-	Metrics string    `json:"metrics,omitzero"` // where they are not apart
-}
-
 // frontPage shows a person where to look, and a program the same as JSON.
 func (s *Server) frontPage(r *request) (reply, error) {
-	view := frontView{
-		Name: "tokend", Version: s.Build.Version, Health: s.logReadiness(r),
+	view := wire.Front{
+		Name: "tokend", Version: s.build.Version, Health: s.logReadiness(r),
 		API: "/openapi.yaml", Ready: "/readyz",
 	}
-	metricsLink := ""
-	if !s.MetricsApart {
-		view.Metrics = "/metrics"
-		metricsLink = `<li><a href="/metrics">Metrics</a>, for Prometheus</li>`
+	if !s.metricsApart {
+		view.Metrics = wire.PathMetrics
 	}
 	r.ctx.Response.Header.Set(fasthttp.HeaderVary, fasthttp.HeaderAccept)
 	if !strings.Contains(strings.ToLower(string(r.ctx.Request.Header.Peek(fasthttp.HeaderAccept))), "text/html") {
@@ -142,14 +109,12 @@ func (s *Server) frontPage(r *request) (reply, error) {
 	h.Set("Content-Security-Policy", pagePolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	return reply{kind: "text/html; charset=utf-8", text: strings.NewReplacer(
-		"{{version}}", html.EscapeString(view.Version),
-		"{{health}}", html.EscapeString(view.Health.inWords()),
-		"{{metrics}}", metricsLink,
-	).Replace(page)}, nil
+	var html strings.Builder
+	err := pageTemplate.Execute(&html, map[string]string{"Version": view.Version, "Health": inWords(view.Health), "Metrics": view.Metrics})
+	return reply{kind: "text/html; charset=utf-8", text: html.String()}, err
 }
 
-func (r readiness) inWords() string {
+func inWords(r wire.Readiness) string {
 	switch {
 	case r.Writable:
 		return "It is ready."

@@ -50,8 +50,8 @@ func (r *request) from() string {
 	return r.ctx.RemoteAddr().String()
 }
 
-// authorizePeer lets pass who is an administrator by who he is: one of the
-// configured users, on the socket for them, himself and not through a proxy.
+// authorizePeer lets pass an administrator who is known by their user: one of the
+// configured users, on the socket for them, and not through a proxy.
 func (s *Server) authorizePeer(r *request) error {
 	c := r.connection()
 	if c == nil || c.purpose != forAdmins {

@@ -3,6 +3,9 @@ package api
 import (
 	"cmp"
 
+	"tokend/api/wire"
+	"tokend/kv"
+
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/valyala/fasthttp"
@@ -19,16 +22,12 @@ type reply struct {
 	kind   string
 	stream *stream
 
+	// identity is whose token was checked; an application reads it in headers.
+	identity *kv.Grant
+
 	written bool   // the handler has written the answer itself
 	allow   string // for OPTIONS
 }
-
-const (
-	jsonType     = "application/json"
-	linesType    = "application/x-ndjson"
-	sequenceType = "application/cbor-seq"
-	problemType  = "application/problem+json"
-)
 
 func (r *request) succeed(reply reply) {
 	answer := &r.ctx.Response
@@ -44,11 +43,11 @@ func (r *request) succeed(reply reply) {
 	}
 	switch {
 	case reply.data != nil:
-		r.writeJSON(jsonType, dataView{[]any{reply.data}})
+		r.writeJSON(wire.JSON, wire.Data[any]{Data: []any{reply.data}})
 	case reply.plain != nil:
-		r.writeJSON(jsonType, reply.plain)
+		r.writeJSON(wire.JSON, reply.plain)
 	case reply.json != nil:
-		answer.Header.SetContentType(jsonType)
+		answer.Header.SetContentType(wire.JSON)
 		answer.SetBody(reply.json)
 	case reply.stream != nil:
 		r.audited.begun = true
@@ -57,8 +56,8 @@ func (r *request) succeed(reply reply) {
 		answer.Header.SetContentType(reply.kind)
 		answer.SetBodyString(reply.text)
 	}
-	if r.grant.Name != "" {
-		r.addIdentity()
+	if reply.identity != nil {
+		r.addIdentity(reply.identity)
 	}
 }
 
@@ -88,7 +87,7 @@ func (r *request) fail(p *problem) {
 			c.linger = true
 		}
 	}
-	r.writeJSON(problemType, problemView{
+	r.writeJSON(wire.ProblemJSON, wire.Problem{
 		Type:      "about:blank",
 		Title:     fasthttp.StatusMessage(p.status),
 		Status:    p.status,
@@ -99,22 +98,8 @@ func (r *request) fail(p *problem) {
 	})
 }
 
-type dataView struct {
-	Data []any `json:"data"`
-}
-
-type problemView struct {
-	Type      string `json:"type"`
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Code      string `json:"code"`
-	Detail    string `json:"detail"`
-	Field     string `json:"field,omitzero"`
-	RequestID string `json:"request_id"`
-}
-
 var (
-	requestIDName    = []byte(requestIDHeader)
+	requestIDName    = []byte(wire.HeaderRequestID)
 	cacheControlName = []byte(fasthttp.HeaderCacheControl)
 	noStore          = []byte("no-store")
 )

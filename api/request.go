@@ -16,6 +16,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/valyala/fasthttp"
 
+	"tokend/api/wire"
 	"tokend/kv"
 	"tokend/metrics"
 )
@@ -30,21 +31,22 @@ type request struct {
 	ids    idMaker
 	space  []byte // to build an answer in
 
-	last  *connection // of the request before this one
-	begun time.Time   // when that one was
+	crowd crowd
+	pool  *requestPool
 }
 
 // received is what belongs to one request.
 type received struct {
-	ctx   *fasthttp.RequestCtx
-	began time.Time
-	id    []byte // the client's own, or made
+	ctx        *fasthttp.RequestCtx
+	receivedAt time.Time
+	id         []byte // the client's own, or made
 
 	authorization, apiKey header
 
-	admin Admin    // who asks, behind a route that needs an admin
-	grant kv.Grant // of the token that was presented, behind a route that checks it
-	query url.Values
+	admin  Admin    // who asks, behind a route that needs an admin
+	holder string   // the name of the token that the caller presented, if that is known
+	grant  kv.Grant // of that token, behind a route that checks it
+	query  url.Values
 
 	body     []byte
 	bodyRead bool // to its end
@@ -57,16 +59,23 @@ type received struct {
 	audited  audited
 }
 
-var (
-	requests     = sync.Pool{New: func() any { return makeRequest() }}
-	requestsMade atomic.Uint32
-)
+// requestPool keeps requests that are not under way.
+type requestPool struct {
+	pool sync.Pool
+	made atomic.Uint32
+}
 
-func makeRequest() *request {
-	return &request{
-		stripe: int(requestsMade.Add(1) % metrics.Stripes),
-		ids:    idMaker{random: bufio.NewReaderSize(rand.Reader, 1<<10)},
+func (p *requestPool) get(ctx *fasthttp.RequestCtx) *request {
+	r, ok := p.pool.Get().(*request)
+	if !ok {
+		r = &request{
+			stripe: int(p.made.Add(1) % metrics.Stripes),
+			ids:    idMaker{random: bufio.NewReaderSize(rand.Reader, 1<<10)},
+			pool:   p,
+		}
 	}
+	r.ctx = ctx
+	return r
 }
 
 // header is a header that must not be there twice.
@@ -82,18 +91,12 @@ func (h *header) add(value []byte) {
 	h.count++
 }
 
-func newRequest(ctx *fasthttp.RequestCtx) *request {
-	r := requests.Get().(*request)
-	r.ctx = ctx
-	return r
-}
-
 func (r *request) release() {
 	if r.leave != nil {
 		r.leave()
 	}
 	r.received = received{}
-	requests.Put(r)
+	r.pool.pool.Put(r)
 }
 
 // readBody takes the body. It is called once the request is allowed to have
@@ -144,8 +147,6 @@ func (r *request) connection() *connection {
 	return c
 }
 
-const requestIDHeader = "X-Request-Id"
-
 // identify looks at the headers that many requests have, and gives the request
 // the client's own id where it sent a sane one.
 func (r *request) identify(now time.Time) {
@@ -156,7 +157,7 @@ func (r *request) identify(now time.Time) {
 			r.authorization.add(value)
 		case "X-Api-Key":
 			r.apiKey.add(value)
-		case requestIDHeader:
+		case wire.HeaderRequestID:
 			if id == nil {
 				id = value
 			}
@@ -188,15 +189,6 @@ func (m *idMaker) next(now time.Time) []byte {
 		panic(err) // the time is not after the year 10889, and crypto/rand does not fail
 	}
 	return m.text[:]
-}
-
-// follows reports whether the one before was another connection's, and so short
-// ago that there is a crowd.
-func (r *request) follows(c *connection, begun time.Time) bool {
-	const aMoment = 20 * time.Microsecond // two requests' time
-	crowded := r.last != c && begun.Sub(r.begun) < aMoment
-	r.last, r.begun = c, begun
-	return crowded
 }
 
 func isSane(id []byte) bool {

@@ -70,7 +70,7 @@ func TestPanicInAStream(t *testing.T) {
 // A failure that nobody expects is a bare 500; its cause is in the log.
 func TestUnexpectedFailure(t *testing.T) {
 	s := newServer(t, func(store *kvtest.Store) {
-		_, _, err := store.Create(kv.Spec{Name: "x"})
+		_, _, err := store.Create(context.Background(), kv.Spec{Name: "x"})
 		do(t, err)
 		store.Damage("x")
 	})
@@ -195,7 +195,7 @@ func TestSlowReaders(t *testing.T) {
 		for client := range 50 {
 			wg.Go(func() {
 				for i := range tokens / 50 {
-					if _, _, err := store.Create(kv.Spec{Name: fmt.Sprintf("%0100d", client*tokens+i)}); err != nil {
+					if _, _, err := store.Create(context.Background(), kv.Spec{Name: fmt.Sprintf("%0100d", client*tokens+i)}); err != nil {
 						t.Error(err)
 					}
 				}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"tokend/api/wire"
+
 	"github.com/fasthttp/router"
 	"github.com/valyala/fasthttp"
 )
@@ -40,36 +42,36 @@ type route struct {
 // routes is what the server serves. HEAD is served wherever GET is; OPTIONS and
 // 405 follow from the table.
 var routes = []route{
-	{method: "POST", path: "/_/token", operation: "create", access: writeAdmin, usual: 201, handle: (*Server).createToken},
-	{method: "GET", path: "/_/token", operation: "list", access: readAdmin, params: listParams, handle: (*Server).listTokens},
-	{method: "PUT", path: "/_/token", operation: "replace", access: writeAdmin, handle: (*Server).replaceToken},
-	{method: "PATCH", path: "/_/token", operation: "update", access: writeAdmin, handle: (*Server).updateToken},
-	{method: "DELETE", path: "/_/token", operation: "delete", access: writeAdmin, params: []string{"name"}, handle: (*Server).deleteToken},
-	{method: "GET", path: "/_/token/value", operation: "value", access: writeAdmin, params: []string{"name"}, handle: (*Server).tokenValue},
-	{method: "POST", path: "/_/token/rotate", operation: "rotate", access: writeAdmin, handle: (*Server).rotateToken},
-	{method: "POST", path: "/_/token/bulk", operation: "bulk", access: writeAdmin, limit: 2 << 20, handle: (*Server).bulk},
-	{method: "GET", path: "/_/token/export", operation: "export", access: writeAdmin, params: []string{"values"}, handle: (*Server).export},
-	{method: "POST", path: "/_/token/import", operation: "import", access: writeAdmin, limit: 8 << 20, handle: (*Server).importTokens},
-	{method: "GET", path: "/_/backup", operation: "backup", access: writeAdmin, handle: (*Server).backup},
-	{method: "POST", path: "/_/rekey", operation: "rekey", access: writeAdmin, handle: (*Server).rekey},
+	{method: "POST", path: wire.PathToken, operation: "create", access: writeAdmin, usual: 201, handle: (*Server).createToken},
+	{method: "GET", path: wire.PathToken, operation: "list", access: readAdmin, params: listParams, handle: (*Server).listTokens},
+	{method: "PUT", path: wire.PathToken, operation: "replace", access: writeAdmin, handle: (*Server).replaceToken},
+	{method: "PATCH", path: wire.PathToken, operation: "update", access: writeAdmin, handle: (*Server).updateToken},
+	{method: "DELETE", path: wire.PathToken, operation: "delete", access: writeAdmin, params: []string{"name"}, handle: (*Server).deleteToken},
+	{method: "GET", path: wire.PathValue, operation: "value", access: writeAdmin, params: []string{"name"}, handle: (*Server).tokenValue},
+	{method: "POST", path: wire.PathRotate, operation: "rotate", access: writeAdmin, handle: (*Server).rotateToken},
+	{method: "POST", path: wire.PathBulk, operation: "bulk", access: writeAdmin, limit: 2 << 20, handle: (*Server).bulk},
+	{method: "GET", path: wire.PathExport, operation: "export", access: writeAdmin, params: []string{"values"}, handle: (*Server).export},
+	{method: "POST", path: wire.PathImport, operation: "import", access: writeAdmin, limit: 8 << 20, handle: (*Server).importTokens},
+	{method: "GET", path: wire.PathBackup, operation: "backup", access: writeAdmin, handle: (*Server).backup},
+	{method: "POST", path: wire.PathRekey, operation: "rekey", access: writeAdmin, handle: (*Server).rekey},
 
-	{method: "GET", path: "/_/token/verify", access: holder, params: []string{"need"}, handle: (*Server).verify},
-	{method: "POST", path: "/_/token/verify", access: holder, params: []string{"need"}, handle: (*Server).verify},
-	{method: "POST", path: "/_/token/introspect", access: introspector, handle: (*Server).introspect},
+	{method: "GET", path: wire.PathVerify, access: holder, params: []string{"need"}, handle: (*Server).verify},
+	{method: "POST", path: wire.PathVerify, access: holder, params: []string{"need"}, handle: (*Server).verify},
+	{method: "POST", path: wire.PathIntrospect, access: introspector, handle: (*Server).introspect},
 
-	{method: anyMethod, path: "/_/auth/nginx", access: proxied, need: byHeader("X-Original-Method"), handle: (*Server).pass},
-	{method: anyMethod, path: "/_/auth/forward", access: proxied, need: byHeader("X-Forwarded-Method"), handle: (*Server).pass},
-	{method: anyMethod, path: "/_/auth/envoy", access: proxied, need: byOwnMethod, handle: (*Server).pass},
-	{method: anyMethod, path: "/_/auth/envoy/", access: proxied, need: byOwnMethod, handle: (*Server).pass},
-	{method: anyMethod, path: "/_/auth/envoy/{path:*}", access: proxied, need: byOwnMethod, handle: (*Server).pass},
-	{method: anyMethod, path: "/_/auth/read", access: proxied, need: always(read), handle: (*Server).pass},
-	{method: anyMethod, path: "/_/auth/write", access: proxied, need: always(write), handle: (*Server).pass},
+	{method: anyMethod, path: wire.PathAuthNginx, access: proxied, need: byHeader("X-Original-Method"), handle: (*Server).pass},
+	{method: anyMethod, path: wire.PathAuthForward, access: proxied, need: byHeader("X-Forwarded-Method"), handle: (*Server).pass},
+	{method: anyMethod, path: wire.PathAuthEnvoy, access: proxied, need: byOwnMethod, handle: (*Server).pass},
+	{method: anyMethod, path: wire.PathAuthEnvoy + "/", access: proxied, need: byOwnMethod, handle: (*Server).pass},
+	{method: anyMethod, path: wire.PathAuthEnvoy + "/{path:*}", access: proxied, need: byOwnMethod, handle: (*Server).pass},
+	{method: anyMethod, path: wire.PathAuthRead, access: proxied, need: always(read), handle: (*Server).pass},
+	{method: anyMethod, path: wire.PathAuthWrite, access: proxied, need: always(write), handle: (*Server).pass},
 
-	{method: "GET", path: "/healthz", watch: health, handle: (*Server).healthz},
-	{method: "GET", path: "/readyz", watch: health, handle: (*Server).readyz},
-	{method: "GET", path: "/metrics", watch: figures, access: scraper, local: true, handle: (*Server).scrape},
-	{method: "GET", path: "/version", local: true, handle: (*Server).version},
-	{method: "GET", path: "/openapi.yaml", local: true, handle: (*Server).openAPI},
+	{method: "GET", path: wire.PathHealth, watch: health, handle: (*Server).healthz},
+	{method: "GET", path: wire.PathReady, watch: health, handle: (*Server).readyz},
+	{method: "GET", path: wire.PathMetrics, watch: figures, access: scraper, local: true, handle: (*Server).scrape},
+	{method: "GET", path: wire.PathVersion, local: true, handle: (*Server).version},
+	{method: "GET", path: wire.PathOpenAPI, local: true, handle: (*Server).openAPI},
 	{method: "GET", path: "/", local: true, handle: (*Server).frontPage},
 }
 
@@ -87,7 +89,7 @@ func (s *Server) serves(r *request, rt *route) bool {
 	if c := r.connection(); c != nil && c.purpose == forMetrics {
 		return rt.watch != nothing
 	}
-	return rt.watch != figures || !s.MetricsApart
+	return rt.watch != figures || !s.metricsApart
 }
 
 // notFound says where something is.

@@ -5,6 +5,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -18,7 +19,6 @@ import (
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
 
-	"tokend/kv"
 	"tokend/metrics"
 )
 
@@ -31,15 +31,19 @@ const (
 
 // Config is what a server needs, and needs as long as it lives.
 type Config struct {
-	Store   *kv.Store
+	Store   Store
 	Metrics *metrics.Metrics
 	Build   metrics.Build
 	Log     *slog.Logger
 	Now     func() time.Time
 
-	// Rekey reads the master keys again and seals the store with the first of them,
-	// if it is not. It fails with a MasterKeyError or an error of the store.
-	Rekey func() (changed bool, err error)
+	// Rekey reads the master keys again and seals the store with the first of them, if it is
+	// not. It fails with a MasterKeyError or an error of the store.
+	Rekey func(context.Context) (changed bool, err error)
+
+	// Patience is how long a change may wait for the disk before its client is told that the
+	// outcome is unknown. Zero is 30 s.
+	Patience time.Duration
 
 	// MetricsApart leaves /metrics to ServeMetrics.
 	MetricsApart bool
@@ -69,7 +73,16 @@ type Timeouts struct {
 
 // Server answers requests. New makes one.
 type Server struct {
-	Config
+	store        Store
+	metrics      *metrics.Metrics
+	build        metrics.Build
+	log          *slog.Logger
+	now          func() time.Time
+	rekeyStore   func(context.Context) (changed bool, err error)
+	patience     time.Duration
+	metricsApart bool
+
+	requests    requestPool
 	settings    *atomic.Pointer[Settings]
 	router      *router.Router
 	http        *fasthttp.Server
@@ -88,7 +101,18 @@ type Server struct {
 
 // New makes a server that is not serving yet.
 func New(c Config, settings Settings) *Server {
-	s := &Server{Config: c, settings: &atomic.Pointer[Settings]{}, overload: newOverload()}
+	s := &Server{
+		store:        c.Store,
+		metrics:      c.Metrics,
+		build:        c.Build,
+		log:          c.Log,
+		now:          c.Now,
+		rekeyStore:   c.Rekey,
+		patience:     cmp.Or(c.Patience, 30*time.Second),
+		metricsApart: c.MetricsApart,
+		settings:     &atomic.Pointer[Settings]{},
+		overload:     newOverload(),
+	}
 	s.Apply(settings)
 	s.connections = connections{
 		settings:  s.settings,
@@ -113,7 +137,7 @@ func New(c Config, settings Settings) *Server {
 		// all time-outs.
 		ConnState: func(c net.Conn, state fasthttp.ConnState) {
 			if c, ok := c.(*connection); ok {
-				c.enter(state)
+				c.onState(state)
 			}
 		},
 		Concurrency:    1<<20 + maxWatchers + 1,
@@ -136,7 +160,13 @@ func New(c Config, settings Settings) *Server {
 // Apply makes settings those in force.
 func (s *Server) Apply(settings Settings) {
 	s.settings.Store(&settings)
-	s.Metrics.ConnectionsLimit.Set(float64(settings.MaxConnections))
+	s.metrics.ConnectionsLimit.Set(float64(settings.MaxConnections))
+}
+
+// patient is the context of a change. It does not end with the connection or the server: what
+// was begun is carried out, and answered.
+func (s *Server) patient() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), s.patience)
 }
 
 type discard struct{}
@@ -207,7 +237,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if s.connections.wait(ctx) == nil {
 		return nil
 	}
-	s.Log.Warn("requests are cut off, since they take too long to end", "connections", s.connections.count())
+	s.log.Warn("requests are cut off, since they take too long to end", "connections", s.connections.count())
 	s.connections.closeAll()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
@@ -224,3 +254,16 @@ func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfi
 
 // chunked is fasthttp's ContentLength for a body in chunks.
 const chunked = -1
+
+// state is what the process is doing.
+type state struct{ v atomic.Int32 }
+
+const (
+	starting int32 = iota
+	ready
+	draining
+)
+
+func (s *state) set(v int32) { s.v.Store(v) }
+
+func (s *state) is(v int32) bool { return s.v.Load() == v }

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/valyala/fasthttp"
@@ -25,7 +26,7 @@ func BenchmarkVerify(b *testing.B) {
 func verification(tb testing.TB, path string) (*server, *fasthttp.RequestCtx) {
 	tb.Helper()
 	s := newServer(tb)
-	_, value, err := s.store.Create(kv.Spec{Name: "x", Active: true, Write: true})
+	_, value, err := s.store.Create(context.Background(), kv.Spec{Name: "x", Active: true, Write: true})
 	if err != nil {
 		tb.Fatal(err)
 	}

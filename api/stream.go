@@ -92,14 +92,14 @@ func (l *stream) Length() (int, error) {
 func (l *stream) Read(p []byte) (n int, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			l.server.Log.Error("panic in a stream", "request_id", l.requestID, "panic", v, "stack", string(debug.Stack()))
+			l.server.log.Error("panic in a stream", "request_id", l.requestID, "panic", v, "stack", string(debug.Stack()))
 			n, err = 0, fmt.Errorf("panic in a stream: %v", v)
 		}
 	}()
 	if len(l.unread) == 0 && !l.ended {
 		l.server.inTurn(func() { err = l.fill() })
 		if err != nil {
-			l.server.Log.Error("a stream broke off", "request_id", l.requestID, "err", err)
+			l.server.log.Error("a stream broke off", "request_id", l.requestID, "err", err)
 			return 0, err
 		}
 	}
@@ -148,4 +148,26 @@ func (f *form) encode(view any) ([]byte, error) {
 		return view.([]byte), nil
 	}
 	return json.Marshal(view)
+}
+
+// pieces is what a function writes, piece by piece. What it writes is good until the next.
+func pieces(write func(io.Writer) error) iter.Seq2[any, error] {
+	return func(yield func(any, error) bool) {
+		to := &pieceWriter{yield: yield}
+		if err := write(to); err != nil && !to.stopped {
+			yield(nil, err)
+		}
+	}
+}
+
+type pieceWriter struct {
+	yield   func(any, error) bool
+	stopped bool // nobody reads on
+}
+
+func (w *pieceWriter) Write(piece []byte) (int, error) {
+	if w.stopped = !w.yield(piece, nil); w.stopped {
+		return 0, io.ErrClosedPipe
+	}
+	return len(piece), nil
 }

@@ -3,61 +3,24 @@ package api
 import (
 	"time"
 
+	"tokend/api/wire"
 	"tokend/kv"
 )
 
-// tokenView is a token as it is shown.
-type tokenView struct {
-	Name           string    `json:"name"`
-	Active         bool      `json:"active"`
-	Write          bool      `json:"write"`
-	Status         kv.Status `json:"status"`
-	Expires        bool      `json:"expires"`
-	ExpirationDate int64     `json:"expiration_date"`
-	CreatedAt      int64     `json:"created_at"`
-	UpdatedAt      int64     `json:"updated_at"`
-	LastUsedAt     *int64    `json:"last_used_at"`
-	*GraceView
-}
-
-// GraceView is there while the value before the last rotation is good too.
-type GraceView struct {
-	PreviousValidUntil int64  `json:"previous_valid_until"`
-	PreviousLastUsedAt *int64 `json:"previous_last_used_at"`
-}
-
-// createdView is a token with its value.
-type createdView struct {
-	tokenView
-	Value string `json:"token"`
-}
-
-// rotatedView is a token with its new value. It always tells how long the old one
-// is good, null where it is not.
-type rotatedView struct {
-	createdView
-	PreviousValidUntil *int64 `json:"previous_valid_until"`
-}
-
-type valueView struct {
-	Name  string `json:"name"`
-	Value string `json:"token"`
-}
-
-func viewOf(t kv.Token, now time.Time) tokenView {
-	v := tokenView{
+func viewOf(t kv.Token, now time.Time) wire.Token {
+	v := wire.Token{
 		Name:           t.Name,
 		Active:         t.Active,
 		Write:          t.Write,
-		Status:         t.Status(now),
+		Status:         string(t.Status(now)),
 		Expires:        t.Expires(),
 		ExpirationDate: t.ExpirationDate().UnixMilli(),
 		CreatedAt:      t.CreatedAt.UnixMilli(),
 		UpdatedAt:      t.UpdatedAt.UnixMilli(),
+		LastUsedAt:     orNull(t.LastUsedAt),
 	}
-	v.LastUsedAt = orNull(t.LastUsedAt)
 	if t.InGrace(now) {
-		v.GraceView = &GraceView{t.PreviousValidUntil.UnixMilli(), orNull(t.PreviousLastUsedAt)}
+		v.Grace = &wire.Grace{PreviousValidUntil: t.PreviousValidUntil.UnixMilli(), PreviousLastUsedAt: orNull(t.PreviousLastUsedAt)}
 	}
 	return v
 }
@@ -118,11 +81,13 @@ func (s *Server) createToken(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	token, value, err := s.Store.Create(spec)
+	ctx, cancel := s.patient()
+	defer cancel()
+	token, value, err := s.store.Create(ctx, spec)
 	if err != nil {
 		return reply{}, err
 	}
-	return reply{data: createdView{viewOf(token, s.Now()), value.Reveal()}}, nil
+	return reply{data: wire.TokenWithValue{Token: viewOf(token, s.now()), Value: value.Reveal()}}, nil
 }
 
 func (s *Server) replaceToken(r *request) (reply, error) {
@@ -130,8 +95,10 @@ func (s *Server) replaceToken(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	token, err := s.Store.Replace(spec)
-	return reply{data: viewOf(token, s.Now())}, err
+	ctx, cancel := s.patient()
+	defer cancel()
+	token, err := s.store.Replace(ctx, spec)
+	return reply{data: viewOf(token, s.now())}, err
 }
 
 // patchBody is what a client changes about a token (RFC 7396): null is the
@@ -164,8 +131,10 @@ func (s *Server) updateToken(r *request) (reply, error) {
 	if patch == (kv.Patch{}) {
 		return reply{}, errNothingToChange
 	}
-	token, err := s.Store.Update(name, patch)
-	return reply{data: viewOf(token, s.Now())}, err
+	ctx, cancel := s.patient()
+	defer cancel()
+	token, err := s.store.Update(ctx, name, patch)
+	return reply{data: viewOf(token, s.now())}, err
 }
 
 // change is what a switch becomes, or nil where it stays.
@@ -195,9 +164,11 @@ func (s *Server) rotateToken(r *request) (reply, error) {
 		ms := min(max(int64(*body.GraceMS), -1), kv.MaxGrace.Milliseconds()+1)
 		grace = time.Duration(ms) * time.Millisecond
 	}
-	token, value, err := s.Store.Rotate(name, grace)
-	return reply{data: rotatedView{
-		createdView:        createdView{viewOf(token, s.Now()), value.Reveal()},
+	ctx, cancel := s.patient()
+	defer cancel()
+	token, value, err := s.store.Rotate(ctx, name, grace)
+	return reply{data: wire.Rotated{
+		TokenWithValue:     wire.TokenWithValue{Token: viewOf(token, s.now()), Value: value.Reveal()},
 		PreviousValidUntil: orNull(token.PreviousValidUntil),
 	}}, err
 }
@@ -216,8 +187,10 @@ func (s *Server) deleteToken(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	token, err := s.Store.Delete(name)
-	return reply{data: viewOf(token, s.Now())}, err
+	ctx, cancel := s.patient()
+	defer cancel()
+	token, err := s.store.Delete(ctx, name)
+	return reply{data: viewOf(token, s.now())}, err
 }
 
 // nameInBodyOrQuery serves clients that cannot send a body with DELETE.
@@ -246,6 +219,6 @@ func (s *Server) tokenValue(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	value, err := s.Store.Value(name)
-	return reply{data: valueView{name, value.Reveal()}}, err
+	value, err := s.store.Value(name)
+	return reply{data: wire.Value{Name: name, Value: value.Reveal()}}, err
 }

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -365,12 +366,12 @@ func TestList(t *testing.T) {
 				// shows the second without the first.
 				first, second := kv.Spec{Name: "a-first"}, kv.Spec{Name: "z-second"}
 				for _, spec := range []kv.Spec{first, second} {
-					if _, _, err := s.store.Create(spec); err != nil {
+					if _, _, err := s.store.Create(context.Background(), spec); err != nil {
 						t.Error(err)
 					}
 				}
 				for _, spec := range []kv.Spec{second, first} {
-					if _, err := s.store.Delete(spec.Name); err != nil {
+					if _, err := s.store.Delete(context.Background(), spec.Name); err != nil {
 						t.Error(err)
 					}
 				}

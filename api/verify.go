@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"tokend/api/wire"
 	"tokend/kv"
 	"tokend/metrics"
 )
@@ -15,7 +16,8 @@ import (
 func (s *Server) authorizeHolder(r *request) (err error) {
 	token, err := r.presented()
 	if err == nil {
-		r.grant, err = s.Store.Verify(token)
+		r.grant, err = s.store.Verify(token)
+		r.holder = r.grant.Name
 	}
 	r.concludes(err)
 	return err
@@ -30,7 +32,7 @@ func (s *Server) authorizeScraper(r *request) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.Store.Verify(token)
+	_, err = s.store.Verify(token)
 	return err
 }
 
@@ -56,12 +58,11 @@ func (s *Server) verify(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if need == write && !r.grant.Write {
-		r.verdict = metrics.InsufficientScope
-		return reply{}, errReadOnlyToken
+	if err := r.require(need); err != nil {
+		return reply{}, err
 	}
 	r.space = appendGrant(r.space[:0], &r.grant)
-	return reply{json: r.space}, nil
+	return reply{json: r.space, identity: &r.grant}, nil
 }
 
 // need is what a token must be good for.
@@ -71,6 +72,27 @@ const (
 	read need = iota
 	write
 )
+
+// permits reports whether a grant is enough for a need. Every way to present a token ends
+// here.
+func permits(g *kv.Grant, n need) bool {
+	switch n {
+	case read:
+		return true
+	case write:
+		return g.Write
+	}
+	return false
+}
+
+// require refuses a token that is good, but not for this.
+func (r *request) require(n need) error {
+	if permits(&r.grant, n) {
+		return nil
+	}
+	r.verdict = metrics.InsufficientScope
+	return errReadOnlyToken
+}
 
 // need is the query's need, by default read.
 func (r *request) need() (need, error) {
@@ -104,17 +126,17 @@ func appendGrant(b []byte, g *kv.Grant) []byte {
 // The headers that tell an application who called. All are there on every
 // success, so that a proxy which copies them leaves nothing of the client's own.
 var (
-	tokenNameHeader    = []byte("X-Token-Name")
-	tokenWriteHeader   = []byte("X-Token-Write")
-	tokenRotatedHeader = []byte("X-Token-Rotated")
+	tokenNameHeader    = []byte(wire.HeaderTokenName)
+	tokenWriteHeader   = []byte(wire.HeaderTokenWrite)
+	tokenRotatedHeader = []byte(wire.HeaderTokenRotated)
 )
 
-func (r *request) addIdentity() {
+func (r *request) addIdentity(g *kv.Grant) {
 	h := &r.ctx.Response.Header
-	r.space = appendEscaped(r.space[:0], r.grant.Name)
+	r.space = appendEscaped(r.space[:0], g.Name)
 	h.SetCanonical(tokenNameHeader, r.space)
-	h.SetCanonical(tokenWriteHeader, boolean(r.grant.Write))
-	h.SetCanonical(tokenRotatedHeader, boolean(!r.grant.GraceEnds.IsZero()))
+	h.SetCanonical(tokenWriteHeader, boolean(g.Write))
+	h.SetCanonical(tokenRotatedHeader, boolean(!g.GraceEnds.IsZero()))
 }
 
 var trueText, falseText = []byte("true"), []byte("false")

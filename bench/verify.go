@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -213,7 +214,7 @@ func loadTokens(data string, tokens int) []string {
 					ExpiresAt: time.Now().Add(24*time.Hour + time.Duration(first+i)*time.Minute), // the census keeps each
 				}
 			}
-			all, err := store.CreateAll(specs)
+			all, err := store.CreateAll(context.Background(), specs)
 			for i, created := range all {
 				values[first+i] = created.Value.Reveal()
 			}

@@ -14,9 +14,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/spf13/cobra"
+	"tokend/kv/backup"
 
-	"tokend/kv"
+	"github.com/spf13/cobra"
 )
 
 func newBackup() *cobra.Command {
@@ -89,7 +89,7 @@ func backupTo(cmd *cobra.Command, c *client, path string) error {
 		_, err := c.backup(ctx, &namedWriter{cmd.OutOrStdout(), "standard output"}, meter)
 		return err
 	}
-	var info kv.BackupInfo
+	var info backup.Info
 	path, err := writeFile(path, func(to io.Writer) (err error) {
 		info, err = c.backup(ctx, to, meter)
 		return err
@@ -103,20 +103,20 @@ func backupTo(cmd *cobra.Command, c *client, path string) error {
 }
 
 // backup copies a backup and checks it on the way.
-func (c *client) backup(ctx context.Context, to io.Writer, meter *meter) (kv.BackupInfo, error) {
+func (c *client) backup(ctx context.Context, to io.Writer, meter *meter) (backup.Info, error) {
 	response, err := c.send(ctx, sequenceType, http.MethodGet, "/_/backup", nil, nil)
 	if err != nil {
-		return kv.BackupInfo{}, err
+		return backup.Info{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	info, err := kv.CheckBackup(io.TeeReader(&answerReader{c, response.Body}, to), meter.tokens(ctx))
+	info, err := backup.Check(io.TeeReader(&answerReader{c, response.Body}, to), meter.tokens(ctx))
 	if target, ok := errors.AsType[*writeError](err); ok {
 		return info, target.error
 	}
 	switch {
 	case ctx.Err() != nil:
 		return info, errInterrupted
-	case errors.Is(err, kv.ErrBackup):
+	case errors.Is(err, backup.ErrInvalid):
 		return info, &hintedError{fmt.Errorf("what the server sent is not a whole backup: %w", err), "its log may say why: a record that is damaged, a disk that fails"}
 	}
 	return info, err

@@ -9,9 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/google/renameio/v2"
-
 	"tokend/config"
+	"tokend/internal/durable"
 	"tokend/kv"
 )
 
@@ -94,7 +93,7 @@ func (d *dataDir) makeAndLock() error {
 	case err != nil && !errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("the data folder cannot be made: %w", err)
 	}
-	if err := kv.SyncFolder(filepath.Dir(d.path)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(d.path)); err != nil {
 		return err
 	}
 	return d.lockExisting()
@@ -211,9 +210,5 @@ func isEmptyOrMissing(path string) (bool, error) {
 
 // writeSecret makes a file whole or not at all, and durable.
 func writeSecret(path, line string) error {
-	err := renameio.WriteFile(path, []byte(line+"\n"), 0o600, renameio.WithTempDir(filepath.Dir(path)))
-	if err != nil {
-		return err
-	}
-	return kv.SyncFolder(filepath.Dir(path))
+	return durable.WriteFile(path, []byte(line+"\n"), 0o600)
 }

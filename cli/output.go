@@ -8,9 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
-
-	"tokend/kv"
+	"tokend/internal/durable"
 )
 
 // writeFile writes a file whole or not at all, for its owner alone and durable, and gives
@@ -20,18 +18,15 @@ func writeFile(path string, write func(io.Writer) error) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
-	if err != nil {
-		return "", cannotWrite(path, err)
+	var failure error // of the content, which says itself what it is about
+	err = durable.Write(path, 0o600, func(w io.Writer) error {
+		failure = write(&namedWriter{w, path})
+		return failure
+	})
+	if err != nil && failure == nil {
+		err = cannotWrite(path, err)
 	}
-	defer func() { _ = file.Cleanup() }()
-	if err := write(&namedWriter{file, path}); err != nil {
-		return "", err
-	}
-	if err := file.CloseAtomicallyReplace(); err != nil {
-		return "", cannotWrite(path, err)
-	}
-	return path, kv.SyncFolder(filepath.Dir(path))
+	return path, err
 }
 
 // replaceable is the path of a file, or where a link to it leads. A device, a

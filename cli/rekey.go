@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -52,14 +53,14 @@ type rekeyed struct {
 
 // rekey reads the master keys as they are now and has the first of them seal the
 // store.
-func (s *service) rekey(store *kv.Store) (changed bool, err error) {
+func (s *service) rekey(ctx context.Context, store *kv.Store) (changed bool, err error) {
 	file := s.data.masterKeyFile
 	keys, err := readMasterKeys(file)
 	if err != nil {
 		return false, &api.MasterKeyError{Err: err}
 	}
 	defer wipe(keys)
-	changed, err = store.Rekey(keys)
+	changed, err = store.Rekey(ctx, keys)
 	switch {
 	case errors.Is(err, kv.ErrWrongKey):
 		return false, &api.MasterKeyError{Err: fmt.Errorf("none of the keys in %s seals the store now: the old line must follow the new one", file)}

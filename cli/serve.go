@@ -162,7 +162,7 @@ func serve(ctx context.Context, load func() (config.Config, error), stderr io.Wr
 		Build:        build(),
 		Log:          s.log,
 		Now:          time.Now,
-		Rekey:        func() (bool, error) { return s.rekey(store) },
+		Rekey:        func(ctx context.Context) (bool, error) { return s.rekey(ctx, store) },
 		MetricsApart: s.listeners.metrics != nil,
 	}, prepared.settings)
 	s.takeUp(prepared)
@@ -171,7 +171,7 @@ func serve(ctx context.Context, load func() (config.Config, error), stderr io.Wr
 	s.manager = &manager{log: s.log, status: func() string { return s.status(store) }}
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
-	go s.manager.watch(watching, store.Ping)
+	go s.manager.watch(watching, func() error { return store.Ping(watching) })
 	return s.run(ctx, hangUps)
 }
 

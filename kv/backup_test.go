@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tokend/kv"
+	"tokend/kv/backup"
 	"tokend/kv/kvtest"
 )
 
@@ -25,19 +26,19 @@ import (
 // rotation, last uses.
 func TestBackup(t *testing.T) {
 	store := kvtest.New(t)
-	do(t, second(store.CreateAll(specs("x", 100))))
-	_, old, err := store.Create(kv.Spec{Name: "rotated", Active: true, Write: true})
+	do(t, second(store.CreateAll(ctx, specs("x", 100))))
+	_, old, err := store.Create(ctx, kv.Spec{Name: "rotated", Active: true, Write: true})
 	do(t, err)
-	_, current, err := store.Rotate("rotated", time.Hour)
+	_, current, err := store.Rotate(ctx, "rotated", time.Hour)
 	do(t, err)
 	do(t, second(store.Verify([]byte(old.Reveal()))))
 	store.Reopen() // which brings last uses to disk
 	want := everything(t, store)
 	snapshot, err := store.Snapshot()
 	do(t, err)
-	do(t, second(store.Delete("x-00001")))
-	do(t, second(store.CreateAll(specs("later", 1))))
-	if _, _, err := store.Rotate("rotated", 0); err != nil {
+	do(t, second(store.Delete(ctx, "x-00001")))
+	do(t, second(store.CreateAll(ctx, specs("later", 1))))
+	if _, _, err := store.Rotate(ctx, "rotated", 0); err != nil {
 		t.Fatal(err)
 	}
 	written := backupOf(t, snapshot)
@@ -47,7 +48,7 @@ func TestBackup(t *testing.T) {
 	snapshot.Close()
 
 	var progress []int
-	info, err := kv.CheckBackup(iotest.OneByteReader(bytes.NewReader(written)), func(done, _ int) error {
+	info, err := backup.Check(iotest.OneByteReader(bytes.NewReader(written)), func(done, _ int) error {
 		progress = append(progress, done)
 		return nil
 	})
@@ -76,12 +77,12 @@ func TestBackup(t *testing.T) {
 // nothing behind.
 func TestRestore_refuses(t *testing.T) {
 	store := kvtest.New(t)
-	do(t, second(store.CreateAll(specs("x", 5))))
-	_, value, err := store.Create(kv.Spec{Name: "used", Active: true})
+	do(t, second(store.CreateAll(ctx, specs("x", 5))))
+	_, value, err := store.Create(ctx, kv.Spec{Name: "used", Active: true})
 	do(t, err)
 	do(t, second(store.Verify([]byte(value.Reveal()))))
 	store.Reopen()
-	whole := backup(t, store)
+	whole := backupStore(t, store)
 	items := itemsOf(t, whole)
 	if len(items) != 1+6+1+1 { // head, tokens, uses, end
 		t.Fatal(len(items), "items")
@@ -131,8 +132,8 @@ func TestRestore_refuses(t *testing.T) {
 	}
 	t.Run("of another store", func(t *testing.T) {
 		other := kvtest.New(t)
-		do(t, second(other.CreateAll(specs("x", 5))))
-		expectRefusal(t, store, bytes.NewReader(backup(t, other)), kv.ErrWrongKey)
+		do(t, second(other.CreateAll(ctx, specs("x", 5))))
+		expectRefusal(t, store, bytes.NewReader(backupStore(t, other)), kv.ErrWrongKey)
 	})
 	t.Run("that cannot be read", func(t *testing.T) {
 		broken := errors.New("the disk is gone")
@@ -145,40 +146,15 @@ func TestRestore_refuses(t *testing.T) {
 	})
 }
 
-// Every bit of a backup counts.
-func TestCheckBackup_everyBit(t *testing.T) {
-	store := kvtest.New(t)
-	do(t, second(store.CreateAll(specs("x", 3))))
-	whole := backup(t, store)
-	for i := range whole {
-		for bit := range 8 {
-			whole[i] ^= 1 << bit
-			if _, err := kv.CheckBackup(bytes.NewReader(whole), unheard); err == nil {
-				t.Errorf("bit %d of byte %d of %d is not missed", bit, i, len(whole))
-			}
-			whole[i] ^= 1 << bit
-		}
-	}
-	for i := range whole {
-		if _, err := kv.CheckBackup(bytes.NewReader(whole[:i]), unheard); !errors.Is(err, kv.ErrBackup) {
-			t.Errorf("cut behind byte %d: %v", i, err)
-		}
-	}
-}
-
 // A backup that could not be restored is not taken.
 func TestBackup_damagedRecord(t *testing.T) {
 	store := kvtest.New(t)
-	do(t, second(store.CreateAll(specs("x", 3))))
+	do(t, second(store.CreateAll(ctx, specs("x", 3))))
 	store.Damage("x-00001")
 	snapshot, err := store.Snapshot()
 	do(t, err)
 	defer snapshot.Close()
-	for _, err = range snapshot.Backup(kvtest.Start) {
-		if err != nil {
-			break
-		}
-	}
+	err = snapshot.Backup(io.Discard, kvtest.Start)
 	if !errors.Is(err, kv.ErrCorrupt) || !strings.Contains(err.Error(), `"x-00001"`) {
 		t.Errorf("error %v", err)
 	}
@@ -187,8 +163,8 @@ func TestBackup_damagedRecord(t *testing.T) {
 // A restore that was broken off is no obstacle to the next.
 func TestRestore_again(t *testing.T) {
 	store := kvtest.New(t)
-	do(t, second(store.CreateAll(specs("x", 3))))
-	whole := backup(t, store)
+	do(t, second(store.CreateAll(ctx, specs("x", 3))))
+	whole := backupStore(t, store)
 	options := store.Options
 	options.Dir = filepath.Join(t.TempDir(), "store")
 	do(t, os.MkdirAll(options.Dir+".restoring", 0o700))
@@ -231,9 +207,9 @@ func expectRefusal(t *testing.T, store *kvtest.Store, r io.Reader, want error) {
 	}
 }
 
-func itemsOf(t *testing.T, backup []byte) (items [][]byte) {
+func itemsOf(t *testing.T, whole []byte) (items [][]byte) {
 	t.Helper()
-	decoder := cbor.NewDecoder(bytes.NewReader(backup))
+	decoder := cbor.NewDecoder(bytes.NewReader(whole))
 	for {
 		var raw cbor.RawMessage
 		err := decoder.Decode(&raw)
@@ -247,7 +223,7 @@ func itemsOf(t *testing.T, backup []byte) (items [][]byte) {
 
 func unheard(int, int) error { return nil }
 
-func backup(t *testing.T, store *kvtest.Store) []byte {
+func backupStore(t *testing.T, store *kvtest.Store) []byte {
 	t.Helper()
 	snapshot, err := store.Snapshot()
 	do(t, err)
@@ -257,21 +233,18 @@ func backup(t *testing.T, store *kvtest.Store) []byte {
 
 func backupOf(t *testing.T, snapshot *kv.Snapshot) []byte {
 	t.Helper()
-	var whole []byte
-	for piece, err := range snapshot.Backup(kvtest.Start) {
-		do(t, err)
-		whole = append(whole, piece...)
-	}
-	return whole
+	var whole bytes.Buffer
+	do(t, snapshot.Backup(&whole, kvtest.Start))
+	return whole.Bytes()
 }
 
 // restore opens what is made of a backup of a store.
-func restore(t *testing.T, store *kvtest.Store, backup []byte) *kvtest.Store {
+func restore(t *testing.T, store *kvtest.Store, whole []byte) *kvtest.Store {
 	t.Helper()
 	return kvtest.New(t, func(o *kv.Options) {
 		o.Dir = filepath.Join(o.Dir, "store")
 		o.MasterKeys, o.Now = store.Options.MasterKeys, store.Options.Now
-		do(t, second(kv.Restore(bytes.NewReader(backup), *o, unheard)))
+		do(t, second(kv.Restore(bytes.NewReader(whole), *o, unheard)))
 	})
 }
 

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -65,7 +66,7 @@ func (e *TooManyError) Error() string {
 // Bulk changes all the tokens that are meant in one commit, or none. It fails
 // with a MissingError or a TooManyError. A token that begins to match the filter
 // after the call began may be left out; one that ceases to is.
-func (s *Store) Bulk(b Bulk) (Bulked, error) {
+func (s *Store) Bulk(ctx context.Context, b Bulk) (Bulked, error) {
 	names := slices.Compact(slices.Sorted(slices.Values(b.Names)))
 	if len(names) == 0 {
 		var err error
@@ -85,7 +86,7 @@ func (s *Store) Bulk(b Bulk) (Bulked, error) {
 		})
 		return done, err
 	}
-	err := s.change(func(view view) (changes []change, err error) {
+	err := s.change(ctx, func(view view) (changes []change, err error) {
 		done, changes, err = s.decideBulk(view.used, b, names)
 		return changes, err
 	})

@@ -6,7 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
+	"tokend/kv/internal/badgerdb"
+	"tokend/kv/internal/index"
 )
 
 // Census is how many tokens there are at a moment.
@@ -50,16 +51,16 @@ func newCensus() *census { return &census{counting: true} }
 type counted struct {
 	by       int // 1 or -1: whether it comes or goes
 	active   bool
-	expires  int64       // Unix milliseconds; 0: never
-	oldValue fingerprint // where grace is not zero
+	expires  int64     // Unix milliseconds; 0: never
+	oldValue index.Key // where grace is not zero
 	grace    grace
 }
 
 func (f fields) counted(by int) counted {
 	c := counted{by: by, active: f.Active, expires: f.Expires}
 	if f.Previous != nil {
-		c.oldValue = f.Previous.Hash.fingerprint()
-		c.grace = grace{begins: f.ValueMade, ends: f.Previous.Until, next: f.Hash.fingerprint()}
+		c.oldValue = index.KeyOf(f.Previous.Hash)
+		c.grace = grace{begins: f.ValueMade, ends: f.Previous.Until, next: index.KeyOf(f.Hash)}
 	}
 	return c
 }
@@ -108,7 +109,7 @@ func (c *counts) take(r counted) {
 }
 
 // count reads a snapshot that was taken before the first change.
-func (c *census) count(snapshot *badger.Txn, closed *atomic.Bool) error {
+func (c *census) count(snapshot badgerdb.View, closed *atomic.Bool) error {
 	counts, err := countRecords(snapshot, closed)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -125,24 +126,20 @@ func (c *census) count(snapshot *badger.Txn, closed *atomic.Bool) error {
 
 // countRecords takes the records' seals on trust, which whoever gets a token
 // checks.
-func countRecords(snapshot *badger.Txn, closed *atomic.Bool) (counts, error) {
+func countRecords(snapshot badgerdb.View, closed *atomic.Bool) (counts, error) {
 	var c counts
-	it := snapshot.NewIterator(badger.IteratorOptions{Prefix: []byte(recordPrefix)})
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
+	for entry, err := range snapshot.Entries(recordPrefix, nil) {
 		if closed.Load() {
 			return c, ErrClosed
 		}
-		err := it.Item().Value(func(raw []byte) error {
-			_, f, err := decodeRecord(raw)
-			if err == nil {
-				c.take(f.counted(1))
-			}
-			return err
-		})
-		if err != nil {
-			return c, fmt.Errorf("token %q: %w", nameOf(it.Item().Key()), err)
+		var f fields
+		if err == nil {
+			_, f, _, err = decodeRecord(entry.Value)
 		}
+		if err != nil {
+			return c, fmt.Errorf("token %q: %w", nameOf(entry.Key), err)
+		}
+		c.take(f.counted(1))
 	}
 	return c, nil
 }

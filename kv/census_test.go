@@ -1,7 +1,6 @@
 package kv_test
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tokend/internal/testkit"
 	"tokend/kv"
 	"tokend/kv/kvtest"
 )
@@ -26,13 +26,13 @@ func TestCensus_open(t *testing.T) {
 			Name: fmt.Sprintf("%03d", i), Active: i%3 > 0, ExpiresAt: now.Add(time.Duration(1+i) * time.Minute),
 		}})
 	}
-	_, err := s.CreateAll(tokens)
+	_, err := s.CreateAll(ctx, tokens)
 	do(t, err)
 	s.Reopen()
 	var changes sync.WaitGroup
 	for i := range 100 {
 		changes.Go(func() {
-			_, err := s.Delete(fmt.Sprintf("%03d", i))
+			_, err := s.Delete(ctx, fmt.Sprintf("%03d", i))
 			if err != nil {
 				t.Error(err)
 			}
@@ -52,12 +52,12 @@ func TestCensus_open(t *testing.T) {
 
 // A record that cannot be read leaves the census unknown, and says so.
 func TestCensus_damaged(t *testing.T) {
-	var log lockedBuffer
+	var log testkit.Buffer
 	s := kvtest.New(t, func(o *kv.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	create(t, s, kv.Spec{Name: "x"})
 	s.Garble("x")
-	said := func() bool { return strings.Contains(log.String(), "the tokens could not be counted") }
-	if !eventually(said, true) {
+	said := func() bool { return strings.Contains(log.String(), "cannot count the tokens") }
+	if !testkit.Eventually(said, true) {
 		t.Error("it is not said")
 	}
 	create(t, s, kv.Spec{Name: "y"})
@@ -66,28 +66,11 @@ func TestCensus_damaged(t *testing.T) {
 	}
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
-}
-
 func TestOldValues(t *testing.T) {
 	eachBound(t, func(t *testing.T, s *kvtest.Store) {
 		const grace = time.Hour
 		_, value := create(t, s, kv.Spec{Name: "x", Active: true})
-		_, next, err := s.Rotate("x", grace)
+		_, next, err := s.Rotate(ctx, "x", grace)
 		do(t, err)
 		create(t, s, kv.Spec{Name: "other", Active: true})
 		census(t, s.Store) // so that the old values are known
@@ -96,7 +79,7 @@ func TestOldValues(t *testing.T) {
 		use := func() { useOf(value) }
 		expect := func(name string, want kv.OldValues) {
 			t.Helper()
-			got := eventually(func() kv.OldValues { return counts(s) }, want)
+			got := testkit.Eventually(func() kv.OldValues { return counts(s) }, want)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s: want (-), got (+):\n%s", name, diff)
 			}
@@ -145,7 +128,7 @@ func TestOldValues_daily(t *testing.T) {
 func testDailyUse(t *testing.T, grace time.Duration) {
 	s := kvtest.New(t)
 	_, value := create(t, s, kv.Spec{Name: "x", Active: true})
-	_, next, err := s.Rotate("x", grace)
+	_, next, err := s.Rotate(ctx, "x", grace)
 	do(t, err)
 	census(t, s.Store)
 	s.Clock.Advance(time.Hour)
@@ -153,11 +136,11 @@ func testDailyUse(t *testing.T, grace time.Duration) {
 	s.Clock.Advance(time.Minute)
 	do(t, second(s.Verify([]byte(next.Reveal())))) // another program has changed
 	s.Clock.Advance(25*time.Hour - time.Minute)
-	if got := eventually(func() kv.OldValues { return counts(s) }, kv.OldValues{Used: 1}); got.Used != 1 {
+	if got := testkit.Eventually(func() kv.OldValues { return counts(s) }, kv.OldValues{Used: 1}); got.Used != 1 {
 		t.Errorf("after a day: %+v", got)
 	}
 	s.Clock.Advance(time.Millisecond)
-	if got := eventually(func() kv.OldValues { return counts(s) }, kv.OldValues{Unused: 1}); got.Unused != 1 {
+	if got := testkit.Eventually(func() kv.OldValues { return counts(s) }, kv.OldValues{Unused: 1}); got.Unused != 1 {
 		t.Errorf("after more: %+v", got)
 	}
 }
@@ -171,21 +154,21 @@ func counts(s *kvtest.Store) kv.OldValues {
 
 func TestOldValues_changes(t *testing.T) {
 	for name, change := range map[string]func(*kvtest.Store) error{
-		"deleted":       func(s *kvtest.Store) error { return second(s.Delete("x")) },
-		"deactivated":   func(s *kvtest.Store) error { return second(s.Update("x", kv.Patch{Active: new(false)})) },
-		"rotated again": func(s *kvtest.Store) error { return third(s.Rotate("x", 0)) },
+		"deleted":       func(s *kvtest.Store) error { return second(s.Delete(ctx, "x")) },
+		"deactivated":   func(s *kvtest.Store) error { return second(s.Update(ctx, "x", kv.Patch{Active: new(false)})) },
+		"rotated again": func(s *kvtest.Store) error { return third(s.Rotate(ctx, "x", 0)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := kvtest.New(t)
 			create(t, s, kv.Spec{Name: "x", Active: true})
-			do(t, third(s.Rotate("x", time.Hour)))
+			do(t, third(s.Rotate(ctx, "x", time.Hour)))
 			census(t, s.Store)
 			numbers := func() kv.OldValues { return counts(s) }
-			if got := eventually(numbers, kv.OldValues{Unused: 1}); got.Unused != 1 {
+			if got := testkit.Eventually(numbers, kv.OldValues{Unused: 1}); got.Unused != 1 {
 				t.Errorf("before: %+v", got)
 			}
 			do(t, change(s))
-			if diff := cmp.Diff(kv.OldValues{}, eventually(numbers, kv.OldValues{})); diff != "" {
+			if diff := cmp.Diff(kv.OldValues{}, testkit.Eventually(numbers, kv.OldValues{})); diff != "" {
 				t.Errorf("after, want (-), got (+):\n%s", diff)
 			}
 		})
@@ -193,15 +176,6 @@ func TestOldValues_changes(t *testing.T) {
 }
 
 // eventually gives what is found once it is as wanted, or at last.
-func eventually[T any](find func() T, want T) (got T) {
-	for range 1000 {
-		if got = find(); cmp.Equal(got, want) {
-			return got
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return got
-}
 
 func TestExpiringNext(t *testing.T) {
 	s := kvtest.New(t)
@@ -217,7 +191,7 @@ func TestExpiringNext(t *testing.T) {
 		}
 	}
 	for _, batch := range [][]kv.New{tokens[:500], tokens[500:1000], tokens[1000:1500], tokens[1500:]} {
-		_, err := s.CreateAll(batch)
+		_, err := s.CreateAll(ctx, batch)
 		do(t, err)
 	}
 	create(t, s, kv.Spec{Name: "inactive", ExpiresAt: now.Add(day)})
@@ -225,8 +199,8 @@ func TestExpiringNext(t *testing.T) {
 	create(t, s, kv.Spec{Name: "never", Active: true})
 	create(t, s, kv.Spec{Name: "soon over", Active: true, ExpiresAt: now.Add(time.Millisecond)})
 	s.Clock.Advance(time.Millisecond)
-	do(t, third(s.Rotate(want[0].Name, time.Hour))) // it has two values now
-	if diff := cmp.Diff(want, eventually(s.ExpiringNext, want)); diff != "" {
+	do(t, third(s.Rotate(ctx, want[0].Name, time.Hour))) // it has two values now
+	if diff := cmp.Diff(want, testkit.Eventually(s.ExpiringNext, want)); diff != "" {
 		t.Error("want (-), got (+):\n", diff)
 	}
 }
@@ -247,7 +221,7 @@ func TestExpiringNext_changing(t *testing.T) {
 					return
 				default:
 				}
-				if err := third(s.Rotate(fmt.Sprint(i), 0)); err != nil {
+				if err := third(s.Rotate(ctx, fmt.Sprint(i), 0)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -271,7 +245,7 @@ func TestOldValues_inUse(t *testing.T) {
 	_, used := create(t, s, kv.Spec{Name: "used", Active: true})
 	create(t, s, kv.Spec{Name: "unused", Active: true})
 	for _, name := range []string{"used", "unused"} {
-		do(t, third(s.Rotate(name, time.Hour)))
+		do(t, third(s.Rotate(ctx, name, time.Hour)))
 	}
 	census(t, s.Store)
 	s.Clock.Advance(time.Second)
@@ -281,7 +255,7 @@ func TestOldValues_inUse(t *testing.T) {
 		o, _ := s.OldValues()
 		return o.InUse
 	}
-	if diff := cmp.Diff(want, eventually(inUse, want)); diff != "" {
+	if diff := cmp.Diff(want, testkit.Eventually(inUse, want)); diff != "" {
 		t.Error("want (-), got (+):\n", diff)
 	}
 }

@@ -1,15 +1,18 @@
 package kv
 
 import (
+	"context"
 	"errors"
 	"time"
+
+	"tokend/kv/internal/index"
 )
 
 // Replace decides everything in spec anew; the value stays. An expiry that
 // equals the token's ExpirationDate keeps the token's expiry as it is. It fails
 // with an InvalidError or ErrNotFound.
-func (s *Store) Replace(spec Spec) (Token, error) {
-	return s.edit(spec.Name, func(Spec) Spec { return spec })
+func (s *Store) Replace(ctx context.Context, spec Spec) (Token, error) {
+	return s.edit(ctx, spec.Name, func(Spec) Spec { return spec })
 }
 
 // Patch is what is to change about a token; nil stays.
@@ -22,8 +25,8 @@ type Patch struct {
 // Update changes what patch holds; the rest stays, and so does the value. It
 // takes an expiry as Replace does, and fails with an InvalidError or
 // ErrNotFound.
-func (s *Store) Update(name string, patch Patch) (Token, error) {
-	return s.edit(name, func(spec Spec) Spec {
+func (s *Store) Update(ctx context.Context, name string, patch Patch) (Token, error) {
+	return s.edit(ctx, name, func(spec Spec) Spec {
 		if patch.Active != nil {
 			spec.Active = *patch.Active
 		}
@@ -37,25 +40,26 @@ func (s *Store) Update(name string, patch Patch) (Token, error) {
 	})
 }
 
-// edit changes what a client decides about a token.
-func (s *Store) edit(name string, decide func(Spec) Spec) (Token, error) {
+// edit changes what a client decides about a token. What is wrong with a change whatever the
+// token is comes before its not being there.
+func (s *Store) edit(ctx context.Context, name string, edited func(Spec) Spec) (Token, error) {
 	var after Token
-	err := s.change(func(view view) ([]change, error) {
+	err := s.change(ctx, func(view view) ([]change, error) {
 		before, err := view.used(name)
+		if errors.Is(err, ErrNotFound) {
+			if _, invalid := (New{Spec: edited(Spec{Name: name})}).token(s.now()); invalid != nil {
+				return nil, invalid
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
-		after, err = before.replaced(decide(before.Spec), s.now())
+		after, err = before.replaced(edited(before.Spec), s.now())
 		if err != nil {
 			return nil, err
 		}
 		return []change{s.replacement(before, after)}, nil
 	})
-	if errors.Is(err, ErrNotFound) { // what is wrong in any case is said first
-		if _, invalid := (New{Spec: decide(Spec{Name: name})}).token(s.now()); invalid != nil {
-			err = invalid
-		}
-	}
 	if err != nil {
 		return Token{}, err
 	}
@@ -76,19 +80,19 @@ const MaxGrace = 30 * 24 * time.Hour
 // MaxGrace, though no longer than the token, and not at all where that is
 // inactive or expired; the one before the old one ends at once. It fails with
 // an InvalidError or ErrNotFound.
-func (s *Store) Rotate(name string, grace time.Duration) (Token, Value, error) {
+func (s *Store) Rotate(ctx context.Context, name string, grace time.Duration) (Token, Value, error) {
 	if grace < 0 || grace > MaxGrace {
 		return Token{}, Value{}, &InvalidError{Field: "grace_ms", Reason: "must be 0 to 2592000000 milliseconds, which are 30 days"}
 	}
 	var after Token
 	value := NewValue(s.prefix)
-	err := s.change(func(view view) ([]change, error) {
+	err := s.change(ctx, func(view view) ([]change, error) {
 		before, err := view.used(name)
 		if err != nil {
 			return nil, err
 		}
 		next := before
-		if next.PreviousLastUsedAt, err = view.index.lastUsed(before.hash.fingerprint(), view.uses); err != nil {
+		if next.PreviousLastUsedAt, err = lastUsed(view.index, index.KeyOf(before.hash), view.uses); err != nil {
 			return nil, err
 		}
 		now := s.now()
@@ -106,9 +110,9 @@ func (s *Store) Rotate(name string, grace time.Duration) (Token, Value, error) {
 
 // Delete removes a token and gives it as it was. Its value stops working and
 // its name is free. It fails with ErrNotFound.
-func (s *Store) Delete(name string) (Token, error) {
+func (s *Store) Delete(ctx context.Context, name string) (Token, error) {
 	var before record
-	err := s.change(func(view view) (_ []change, err error) {
+	err := s.change(ctx, func(view view) (_ []change, err error) {
 		before, err = view.used(name)
 		return []change{{before: &before}}, err
 	})
@@ -118,8 +122,11 @@ func (s *Store) Delete(name string) (Token, error) {
 	return before.Token, nil
 }
 
-// change has the writer apply what decide decides, and waits until it is on
-// disk. After an error decide may still run, or be running.
-func (s *Store) change(decide decision) error {
-	return s.operate(func() error { return s.writer.apply(decide) })
+// change has a decision carried out, and waits until it is on disk or the context ends. After
+// an error the decision may still run, or be running.
+func (s *Store) change(ctx context.Context, decide decision) error {
+	return s.operate(func() error { return s.committer.commit(ctx, decide) })
 }
+
+// noChange is the decision of a commit that is not about tokens.
+func noChange(view) ([]change, error) { return nil, nil }

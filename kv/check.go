@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
-	"os"
 	"slices"
 	"strings"
-	"syscall"
 
-	"github.com/dgraph-io/badger/v4"
+	"tokend/kv/internal/badgerdb"
+	"tokend/kv/internal/seal"
 )
 
 // Report is what Check found.
@@ -52,42 +50,14 @@ func Check(o Options, progress Progress) (report Report, err error) {
 	if err := o.complete(); err != nil {
 		return report, err
 	}
-	release, err := lockFolder(o.Dir)
+	db, err := badgerdb.Open(o.database(), badgerdb.Inspect)
 	if err != nil {
-		return report, err
-	}
-	if err := os.RemoveAll(o.Dir + copySuffix); err != nil { // of one that was broken off
-		release()
-		return report, err
-	}
-	closed, err := checkClosed(o.Dir)
-	release() // for Badger
-	if err != nil && !closed {
-		return report, err
-	}
-	if !closed {
-		drop, copyErr := workOnCopy(&o)
-		if copyErr != nil {
-			return report, copyErr
-		}
-		defer func() { err = errors.Join(err, drop()) }()
-		if err := undoLastChange(o.Dir, o.Log); err != nil { // as Open would
-			return report, err
-		}
-	}
-	if err := inspectFiles(o.Dir); err != nil {
 		return report, report.addDamage(err)
 	}
-	db, err := badger.Open(badgerOptions(o).WithReadOnly(closed).
-		WithNumCompactors(0).WithNumLevelZeroTablesStall(math.MaxInt)) // nothing is to change
-	if err != nil {
-		return report, report.addDamage(damageUnlessSystem(err))
-	}
 	err = inDatabase(db, o.MasterKeys, func(v view) error {
-		return (&checker{view: v, report: &report, progress: progress, about: records(db)}).check()
+		return (&checker{view: v, report: &report, progress: progress, about: db.About() / 2}).check() // each has an entry of the index beside it
 	})
-	err = errors.Join(err, db.Close())
-	return report, report.addDamage(err)
+	return report, report.addDamage(errors.Join(err, db.Close(0)))
 }
 
 // addDamage takes what is wrong with the store out of an error, which may be several,
@@ -107,36 +77,17 @@ func (r *Report) addDamage(err error) error {
 	return nil
 }
 
-// damageUnlessSystem takes what Badger has against files that were looked at before for
-// damage, unless the system did not let it open them.
-func damageUnlessSystem(err error) error {
-	if _, ok := errors.AsType[syscall.Errno](err); ok {
-		return err
-	}
-	return fmt.Errorf("%w: %w", ErrCorrupt, err)
-}
-
 // inDatabase works on a database.
-func inDatabase(db *badger.DB, keys []MasterKey, work func(view) error) error {
+func inDatabase(db *badgerdb.DB, keys []MasterKey, work func(view) error) error {
 	head, err := readHead(db, keys)
 	if errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("%w: it has no data key", ErrCorrupt)
 	}
 	if err == nil {
-		txn := db.NewTransaction(false)
-		err = guard(func() error { return work(view{txn: txn, vault: newVault(head.dataKey)}) })
-		txn.Discard()
+		err = db.Read(func(v badgerdb.View) error { return work(view{View: v, vault: vault{seal.NewVault(head.dataKey)}}) })
 	}
 	clear(head.dataKey)
 	return err
-}
-
-// records is about how many there are: each has an entry of the index beside it.
-func records(db *badger.DB) (about int) {
-	for _, table := range db.Tables() {
-		about += int(table.KeyCount)
-	}
-	return about / 2
 }
 
 // checker reads a store and reports what is wrong.
@@ -144,15 +95,15 @@ type checker struct {
 	view
 	report   *Report
 	progress Progress
-	about    int
-	repair   func(write) error // nil: nothing is changed
+	about    int                        // how many tokens there are
+	repair   func(badgerdb.Write) error // nil: nothing is changed
 }
 
 // CheckIntegrity is Check for a snapshot of a store that is open.
 func (s *Snapshot) CheckIntegrity() error {
 	var report Report
 	c := &checker{view: s.view, report: &report, progress: func(int, int) error { return nil }}
-	err := s.store.writer.guard(c.check)
+	err := s.Guard(c.check)
 	for _, finding := range report.Findings {
 		err = errors.Join(err, fmt.Errorf("%w: %s", ErrCorrupt, finding.What))
 	}
@@ -174,18 +125,18 @@ func (c *checker) check() error {
 }
 
 func (c *checker) each(prefix string, check func(key, value []byte) error) error {
-	it := c.iterate(prefix)
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		item := it.Item()
-		if err := item.Value(func(value []byte) error { return check(item.Key(), value) }); err != nil {
+	for entry, err := range c.Entries(prefix, nil) {
+		if err == nil {
+			err = check(entry.Key, entry.Value)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *checker) find(repair string, fix write, format string, args ...any) error {
+func (c *checker) find(repair string, fix badgerdb.Write, format string, args ...any) error {
 	c.report.add(fmt.Sprintf(format, args...), repair)
 	if c.repair == nil || repair == "" {
 		return nil
@@ -195,11 +146,11 @@ func (c *checker) find(repair string, fix write, format string, args ...any) err
 
 // checkIndex looks where an entry leads.
 func (c *checker) checkIndex(key, value []byte) error {
-	if len(key) != len(indexPrefix)+len(lookupHash{}) {
+	if len(key) != len(indexPrefix)+len(seal.Hash{}) {
 		return nil // checkKey has it
 	}
-	hash := lookupHash(key[len(indexPrefix):])
-	drop := write{key: bytes.Clone(key)}
+	hash := seal.Hash(key[len(indexPrefix):])
+	drop := badgerdb.Write{Key: bytes.Clone(key)}
 	switch r, err := c.record(string(value)); {
 	case errors.Is(err, ErrNotFound):
 		return c.find("the entry was removed", drop, "an entry of the index leads to the token %q, which does not exist", value)
@@ -218,7 +169,7 @@ func (c *checker) checkRecord(key, value []byte) error {
 	name := nameOf(key)
 	r, err := c.vault.open(name, value)
 	if err != nil { // so it is of another version, or does not match its seal
-		return c.find("", write{}, "%v", err)
+		return c.find("", badgerdb.Write{}, "%v", err)
 	}
 	c.report.Tokens++
 	if err := c.progress(c.report.Tokens, c.about); err != nil {
@@ -232,9 +183,9 @@ func (c *checker) checkRecord(key, value []byte) error {
 	return nil
 }
 
-func (c *checker) checkFound(name string, hash lookupHash) error {
+func (c *checker) checkFound(name string, hash seal.Hash) error {
 	const repair = "the entry was made"
-	entry := write{indexKey(hash), []byte(name)}
+	entry := badgerdb.Write{Key: indexKey(hash), Value: []byte(name)}
 	leads, err := c.get(indexKey(hash))
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -245,26 +196,17 @@ func (c *checker) checkFound(name string, hash lookupHash) error {
 		return nil
 	}
 	if other, err := c.record(string(leads)); err == nil && other.isFoundBy(hash) {
-		return c.find("", write{}, "the tokens %q and %q have the same value", name, leads)
+		return c.find("", badgerdb.Write{}, "the tokens %q and %q have the same value", name, leads)
 	}
 	return c.find(repair, entry, "the token %q is not found by its value: the index leads to %q", name, leads)
 }
 
 func (c *checker) checkUses(key, value []byte) error {
 	uses, err := decodeUses(value)
-	misplaced := err == nil && slices.ContainsFunc(tags(uses), func(tag uint64) bool { return !bytes.Equal(key, usesKey(shardOf(tag))) })
-	if err == nil && !misplaced {
+	if err == nil && uses.BelongTo(shardOf(key)) {
 		return nil
 	}
-	return c.find("they were removed: when these tokens were last used is lost", write{key: bytes.Clone(key)}, "the last uses of some tokens (%x) are not readable", key)
-}
-
-func tags(u uses) (tags []uint64) {
-	for i := range u.len() {
-		tag, _ := u.at(i)
-		tags = append(tags, tag)
-	}
-	return tags
+	return c.find("they were removed: when these tokens were last used is lost", badgerdb.Write{Key: bytes.Clone(key)}, "the last uses of some tokens (%x) are not readable", key)
 }
 
 // checkKey looks for keys of no known kind.
@@ -272,9 +214,9 @@ func (c *checker) checkKey(key, _ []byte) error {
 	switch text := string(key); {
 	case text == metaSchema, text == metaDataKey, text == metaBackup, text == metaUpgrading,
 		len(text) > len(recordPrefix) && bytes.HasPrefix(key, []byte(recordPrefix)),
-		len(text) == len(indexPrefix)+len(lookupHash{}) && bytes.HasPrefix(key, []byte(indexPrefix)),
+		len(text) == len(indexPrefix)+len(seal.Hash{}) && bytes.HasPrefix(key, []byte(indexPrefix)),
 		len(text) == len(usesKey(0)) && bytes.HasPrefix(key, []byte(usesPrefix)):
 		return nil
 	}
-	return c.find("", write{}, "there is a key of no known kind: %q", key)
+	return c.find("", badgerdb.Write{}, "there is a key of no known kind: %q", key)
 }

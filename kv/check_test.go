@@ -2,7 +2,9 @@ package kv_test
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/google/go-cmp/cmp"
 
 	"tokend/kv"
@@ -24,50 +25,48 @@ func TestCheck(t *testing.T) {
 	const noRepair = ""
 	for _, c := range []struct {
 		name   string
-		damage func(*testing.T, *badger.Txn)
+		damage func(*testing.T, *kvtest.Edits)
 		want   string // a finding
 		repair string
 	}{
-		{"a record without its entries", func(t *testing.T, txn *badger.Txn) {
-			for _, key := range keys(txn, "h/") {
-				do(t, txn.Delete(key))
+		{"a record without its entries", func(_ *testing.T, e *kvtest.Edits) {
+			for _, key := range e.Keys("h/") {
+				e.Delete(key)
 			}
 		}, `the token "x" is not found by its value: the index has no entry for it`, "the entry was made"},
-		{"an entry that leads to another token", func(t *testing.T, txn *badger.Txn) {
-			for _, key := range keys(txn, "h/") {
-				do(t, txn.Set(key, []byte("other")))
+		{"an entry that leads to another token", func(_ *testing.T, e *kvtest.Edits) {
+			for _, key := range e.Keys("h/") {
+				e.Set(key, []byte("other"))
 			}
 		}, `the token "x" is not found by its value: the index leads to "other"`, "the entry was made"},
-		{"an entry without its record", func(t *testing.T, txn *badger.Txn) {
-			do(t, txn.Set(append([]byte("h/"), make([]byte, sha256.Size)...), []byte("gone")))
+		{"an entry without its record", func(_ *testing.T, e *kvtest.Edits) {
+			e.Set("h/"+string(make([]byte, sha256.Size)), []byte("gone"))
 		}, `an entry of the index leads to the token "gone", which does not exist`, "the entry was removed"},
-		{"an entry for another value", func(t *testing.T, txn *badger.Txn) {
-			do(t, txn.Set(append([]byte("h/"), make([]byte, sha256.Size)...), []byte("x")))
+		{"an entry for another value", func(_ *testing.T, e *kvtest.Edits) {
+			e.Set("h/"+string(make([]byte, sha256.Size)), []byte("x"))
 		}, `an entry of the index leads to the token "x", which has another value`, "the entry was removed"},
-		{"last uses that are cut off", func(t *testing.T, txn *badger.Txn) {
-			do(t, txn.Set([]byte("u/\x00\x01"), []byte{1, 2}))
+		{"last uses that are cut off", func(_ *testing.T, e *kvtest.Edits) {
+			e.Set("u/\x00\x01", []byte{1, 2})
 		}, `the last uses of some tokens (752f0001) are not readable`, "they were removed: when these tokens were last used is lost"},
-		{"last uses in the wrong place", func(t *testing.T, txn *badger.Txn) {
-			do(t, txn.Set([]byte("u/\x00\x01"), append([]byte{1}, make([]byte, 16)...)))
+		{"last uses in the wrong place", func(_ *testing.T, e *kvtest.Edits) {
+			e.Set("u/\x00\x01", append([]byte{1}, make([]byte, 16)...))
 		}, `the last uses of some tokens (752f0001) are not readable`, "they were removed: when these tokens were last used is lost"},
-		{"a record that was changed", func(t *testing.T, txn *badger.Txn) {
-			item, err := txn.Get([]byte("t/x"))
-			do(t, err)
-			raw, err := item.ValueCopy(nil)
+		{"a record that was changed", func(t *testing.T, e *kvtest.Edits) {
+			raw, err := e.Get("t/x")
 			do(t, err)
 			raw[len(raw)-1] ^= 1
-			do(t, txn.Set([]byte("t/x"), raw))
+			e.Set("t/x", raw)
 		}, `token "x": the store is damaged: the record does not match its seal`, noRepair},
-		{"a key of no known kind", func(t *testing.T, txn *badger.Txn) {
-			do(t, txn.Set([]byte("zz"), nil))
+		{"a key of no known kind", func(_ *testing.T, e *kvtest.Edits) {
+			e.Set("zz", nil)
 		}, `there is a key of no known kind: "zz"`, noRepair},
-		{"an index key that is too short", func(t *testing.T, txn *badger.Txn) {
-			do(t, txn.Set([]byte("h/short"), []byte("x")))
+		{"an index key that is too short", func(_ *testing.T, e *kvtest.Edits) {
+			e.Set("h/short", []byte("x"))
 		}, `there is a key of no known kind: "h/short"`, noRepair},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			store, values := rotatedStore(t)
-			withDatabase(t, store, func(txn *badger.Txn) { c.damage(t, txn) })
+			withDatabase(t, store, func(e *kvtest.Edits) { c.damage(t, e) })
 			options := store.Options
 			report, err := kv.Check(options, unheard)
 			do(t, err)
@@ -96,11 +95,11 @@ func TestCheck(t *testing.T) {
 func rotatedStore(t *testing.T) (*kvtest.Store, []kv.Value) {
 	t.Helper()
 	store := kvtest.New(t)
-	_, old, err := store.Create(kv.Spec{Name: "x", Active: true})
+	_, old, err := store.Create(ctx, kv.Spec{Name: "x", Active: true})
 	do(t, err)
-	_, current, err := store.Rotate("x", time.Hour)
+	_, current, err := store.Rotate(ctx, "x", time.Hour)
 	do(t, err)
-	_, other, err := store.Create(kv.Spec{Name: "other", Active: true})
+	_, other, err := store.Create(ctx, kv.Spec{Name: "other", Active: true})
 	do(t, err)
 	return store, []kv.Value{old, current, other}
 }
@@ -116,31 +115,27 @@ func expectFinding(t *testing.T, report kv.Report, want kv.Finding) {
 // knows which is the right one.
 func TestCheck_sameValue(t *testing.T) {
 	store := kvtest.New(t)
-	_, value, err := store.Create(kv.Spec{Name: "x"})
+	_, value, err := store.Create(ctx, kv.Spec{Name: "x"})
 	do(t, err)
 	do(t, store.Close())
 	twin := kvtest.New(t, func(o *kv.Options) { o.MasterKeys = store.Options.MasterKeys })
 	do(t, twin.Close())
 	var head []byte // with the same keys, it takes the same value
-	do(t, kvtest.Edit(store.Options.Dir, func(txn *badger.Txn) error {
-		item, err := txn.Get([]byte("m/key"))
-		do(t, err)
-		head, err = item.ValueCopy(nil)
+	do(t, kvtest.Edit(store.Options.Dir, func(e *kvtest.Edits) (err error) {
+		head, err = e.Get("m/key")
 		return err
 	}))
-	do(t, kvtest.Edit(twin.Options.Dir, func(txn *badger.Txn) error { return txn.Set([]byte("m/key"), head) }))
+	do(t, kvtest.Edit(twin.Options.Dir, func(e *kvtest.Edits) error { e.Set("m/key", head); return nil }))
 	other, err := kv.Open(twin.Options)
 	do(t, err)
-	do(t, second(other.CreateAll([]kv.New{{Spec: kv.Spec{Name: "y"}, Value: value}})))
+	do(t, second(other.CreateAll(ctx, []kv.New{{Spec: kv.Spec{Name: "y"}, Value: value}})))
 	do(t, other.Close())
 	var record []byte
-	do(t, kvtest.Edit(twin.Options.Dir, func(txn *badger.Txn) error {
-		item, err := txn.Get([]byte("t/y"))
-		do(t, err)
-		record, err = item.ValueCopy(nil)
+	do(t, kvtest.Edit(twin.Options.Dir, func(e *kvtest.Edits) (err error) {
+		record, err = e.Get("t/y")
 		return err
 	}))
-	do(t, kvtest.Edit(store.Options.Dir, func(txn *badger.Txn) error { return txn.Set([]byte("t/y"), record) }))
+	do(t, kvtest.Edit(store.Options.Dir, func(e *kvtest.Edits) error { e.Set("t/y", record); return nil }))
 	before, after, err := kv.Repair(store.Options, unheard)
 	do(t, err)
 	want := kv.Finding{What: `the tokens "y" and "x" have the same value`}
@@ -194,9 +189,9 @@ func contents(t *testing.T, dir string) map[string][sha256.Size]byte {
 // before it has merged them, and many logs, of which it makes some. Check lets it merge none.
 func TestCheck_manyTables(t *testing.T) {
 	store := kvtest.New(t)
-	do(t, second(store.CreateAll(specs("x", 1))))
+	do(t, second(store.CreateAll(ctx, specs("x", 1))))
 	store.Reopen() // which makes a table
-	do(t, second(store.CreateAll(specs("y", 1))))
+	do(t, second(store.CreateAll(ctx, specs("y", 1))))
 	var changes []byte // the same again changes nothing
 	for number := range byte(9) {
 		changes = append(changes, 0x0a, 2, 0x08, 2+number) // ManifestChangeSet: create a table, at level 0
@@ -207,7 +202,10 @@ func TestCheck_manyTables(t *testing.T) {
 	for number := range 9 {
 		do(t, os.WriteFile(filepath.Join(o.Dir, fmt.Sprintf("%06d.sst", 2+number)), table, 0o600))
 	}
-	log := onlyFile(t, o.Dir, "*.mem")
+	logs, err := filepath.Glob(filepath.Join(o.Dir, "*.mem"))
+	do(t, err)
+	log, err := os.ReadFile(logs[0])
+	do(t, err)
 	for number := range 5 {
 		do(t, os.WriteFile(filepath.Join(o.Dir, fmt.Sprintf("%05d.mem", 90+number)), log, 0o600))
 	}
@@ -228,4 +226,19 @@ func TestCheck_manyTables(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("it hangs")
 	}
+}
+
+// crashedWith is a copy of a store as after a kill, with another change of its MANIFEST.
+func crashedWith(t *testing.T, store *kvtest.Store, change []byte) kv.Options {
+	t.Helper()
+	o := store.Options
+	o.Dir = filepath.Join(t.TempDir(), "store")
+	do(t, os.CopyFS(o.Dir, os.DirFS(store.Options.Dir)))
+	path := filepath.Join(o.Dir, "MANIFEST")
+	list, err := os.ReadFile(path)
+	do(t, err)
+	list = binary.BigEndian.AppendUint32(list, uint32(len(change)))
+	list = binary.BigEndian.AppendUint32(list, crc32.Checksum(change, crc32.MakeTable(crc32.Castagnoli)))
+	do(t, os.WriteFile(path, append(list, change...), 0o600))
+	return o
 }

@@ -2,23 +2,29 @@ package kv
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"tokend/kv/internal/seal"
 )
 
-// Create makes a token with a value of its own. It fails with an
-// InvalidError or ErrExists.
-func (s *Store) Create(spec Spec) (Token, Value, error) {
-	all, err := s.CreateAll([]New{{Spec: spec}})
-	if refused, ok := errors.AsType[*BatchError](err); ok {
-		err = refused.Refusals[0].Err
-	}
+// Create makes a token with a value of its own. It fails with an InvalidError or ErrExists.
+func (s *Store) Create(ctx context.Context, spec Spec) (Token, Value, error) {
+	r, err := s.newRecord(New{Spec: spec})
 	if err != nil {
 		return Token{}, Value{}, err
 	}
-	return all[0].Token, all[0].Value, nil
+	err = s.change(ctx, func(view view) ([]change, error) {
+		conflict, _, err := view.conflict(r, false)
+		return []change{{after: r}}, cmp.Or(err, conflict)
+	})
+	if err != nil {
+		return Token{}, Value{}, err
+	}
+	return r.Token, r.value, nil
 }
 
 // New is a token to be made.
@@ -95,26 +101,21 @@ func (e *BatchError) Unwrap() []error {
 // CreateAll makes many tokens in one commit, or none of them. It fails with a
 // BatchError, and with ErrTooLarge for more than fit a transaction: 500 always
 // do, 900 with values of ours, and with short names some 3,000.
-func (s *Store) CreateAll(tokens []New) ([]Created, error) {
+func (s *Store) CreateAll(ctx context.Context, tokens []New) ([]Created, error) {
 	changes := make([]change, len(tokens))
 	var refusals []Refusal
 	for i, n := range tokens {
-		token, err := n.token(s.now())
+		r, err := s.newRecord(n)
 		if err != nil {
 			refusals = append(refusals, Refusal{Index: i, Err: err})
 			continue
 		}
-		value := n.Value
-		if value == (Value{}) {
-			value = NewValue(s.prefix)
-		}
-		// Sealed here and not in the writer, which every client waits for.
-		changes[i].after = s.vault.seal(record{Token: token, value: value, valueMade: token.CreatedAt})
+		changes[i].after = r
 	}
 	if len(refusals) > 0 {
 		return nil, s.refuse(tokens, changes, refusals)
 	}
-	err := s.change(func(view view) ([]change, error) {
+	err := s.change(ctx, func(view view) ([]change, error) {
 		refusals, err := view.conflicts(tokens, changes)
 		if err == nil && len(refusals) > 0 {
 			err = &BatchError{refusals}
@@ -129,6 +130,20 @@ func (s *Store) CreateAll(tokens []New) ([]Created, error) {
 		all[i] = Created{c.after.Token, c.after.value}
 	}
 	return all, nil
+}
+
+// newRecord is the record of a token that is asked for. It is sealed here and not in the
+// writer, which every client waits for.
+func (s *Store) newRecord(n New) (*record, error) {
+	token, err := n.token(s.now())
+	if err != nil {
+		return nil, err
+	}
+	value := n.Value
+	if value == (Value{}) {
+		value = NewValue(s.prefix)
+	}
+	return s.vault.seal(record{Token: token, value: value, valueMade: token.CreatedAt}), nil
 }
 
 // refuse tells what is wrong with the others too, where some are refused already.
@@ -153,7 +168,7 @@ func (s *Store) refuse(tokens []New, changes []change, refusals []Refusal) error
 // before.
 func (v view) conflicts(tokens []New, changes []change) (refusals []Refusal, err error) {
 	names := map[string]*record{} // that are made; without a size, which would cost a single one
-	values := map[lookupHash]string{}
+	values := map[seal.Hash]string{}
 	for i, c := range changes {
 		if c.after == nil {
 			continue
@@ -187,7 +202,7 @@ func (v view) conflicts(tokens []New, changes []change) (refusals []Refusal, err
 // isAskedFor reports whether a token is just as another record asks for it.
 func (r *record) isAskedFor(other *record, valueMatters bool) bool {
 	return r.Active == other.Active && r.Write == other.Write && r.ExpiresAt.Equal(other.ExpiresAt) &&
-		(!valueMatters || r.hash.equal(other.hash))
+		(!valueMatters || r.hash.Equal(other.hash))
 }
 
 // twiceError is a conflict within a batch.
@@ -203,7 +218,7 @@ func (e *twiceError) Unwrap() error { return e.is }
 // conflict is what a new record collides with. A value that we made collides
 // with nothing.
 func (v view) conflict(r *record, isGiven bool) (conflict error, same bool, err error) {
-	exists, err := v.has(recordKey(r.Name))
+	exists, err := v.Has(recordKey(r.Name))
 	if err != nil {
 		return nil, false, err
 	}

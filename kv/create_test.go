@@ -20,7 +20,7 @@ func TestCreateAll_madeElsewhere(t *testing.T) {
 	theirs, err := kv.ParseValue("s3cr3t-of-another-system")
 	do(t, err)
 	long := now.Add(-1000 * time.Hour)
-	all, err := store.CreateAll([]kv.New{
+	all, err := store.CreateAll(ctx, []kv.New{
 		{Spec: kv.Spec{Name: "plain", Active: true}},
 		{Spec: kv.Spec{Name: "theirs", Active: true, ExpiresAt: now.Add(-time.Hour)}, Value: theirs, CreatedAt: long, UpdatedAt: long.Add(time.Hour), LastUsedAt: long.Add(2 * time.Hour)},
 		{Spec: kv.Spec{Name: "ahead", Active: true}, CreatedAt: now.Add(time.Hour), UpdatedAt: now.Add(time.Hour), LastUsedAt: now.Add(time.Hour)},
@@ -43,7 +43,7 @@ func TestCreateAll_madeElsewhere(t *testing.T) {
 		store.Reopen()
 	}
 	expectInvalidToken(t, store, theirs)
-	do(t, second(store.Update("theirs", kv.Patch{ExpiresAt: new(time.Time)})))
+	do(t, second(store.Update(ctx, "theirs", kv.Patch{ExpiresAt: new(time.Time)})))
 	if grant, err := store.Verify([]byte(theirs.Reveal())); err != nil || grant.Name != "theirs" || !grant.ValueMade.Equal(long) {
 		t.Error(grant, err)
 	}
@@ -59,7 +59,7 @@ func TestCreateAll_refusals(t *testing.T) {
 		do(t, err)
 		return v
 	}
-	_, err := store.CreateAll([]kv.New{
+	_, err := store.CreateAll(ctx, []kv.New{
 		{Spec: kv.Spec{Name: "a", Active: true, ExpiresAt: now.Add(time.Hour)}, Value: value("a")},
 		{Spec: kv.Spec{Name: "b"}, Value: value("b")},
 		{Spec: kv.Spec{Name: "rotated", Active: true}, Value: value("r")},
@@ -93,7 +93,7 @@ func TestCreateAll_refusals(t *testing.T) {
 		{"the same as one before in the batch", kv.New{Spec: kv.Spec{Name: "good"}, Value: value("g")}, `the name "good" comes twice`, kv.ErrExists, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := store.CreateAll([]kv.New{good, c.new, {Spec: kv.Spec{Name: "b"}}})
+			_, err := store.CreateAll(ctx, []kv.New{good, c.new, {Spec: kv.Spec{Name: "b"}}})
 			batch, ok := errors.AsType[*kv.BatchError](err)
 			if !ok || len(batch.Refusals) != 2 || batch.Refusals[0].Index != 1 || batch.Refusals[1].Index != 2 {
 				t.Fatal(err)
@@ -114,10 +114,10 @@ func TestCreateAll_refusedClaimNothing(t *testing.T) {
 	store := kvtest.New(t)
 	value, err := kv.ParseValue("a-value-from-elsewhere")
 	do(t, err)
-	do(t, second(store.CreateAll([]kv.New{{Spec: kv.Spec{Name: "taken"}, Value: value}})))
+	do(t, second(store.CreateAll(ctx, []kv.New{{Spec: kv.Spec{Name: "taken"}, Value: value}})))
 	another, err := kv.ParseValue("another-value-from-elsewhere")
 	do(t, err)
-	_, err = store.CreateAll([]kv.New{
+	_, err = store.CreateAll(ctx, []kv.New{
 		{Spec: kv.Spec{Name: "a"}, Value: value}, // refused
 		{Spec: kv.Spec{Name: "a"}},
 		{Spec: kv.Spec{Name: "taken"}, Value: another}, // refused
@@ -138,7 +138,7 @@ func TestCreateAll_largest(t *testing.T) {
 		do(t, err)
 		batch[i] = kv.New{Spec: kv.Spec{Name: longName(i), ExpiresAt: store.Clock.Now().Add(time.Hour)}, Value: v, LastUsedAt: store.Clock.Now()}
 	}
-	do(t, second(store.CreateAll(batch)))
+	do(t, second(store.CreateAll(ctx, batch)))
 }
 
 // longName is a name of the greatest length.

@@ -2,7 +2,9 @@ package kv
 
 import (
 	"errors"
-	"fmt"
+
+	"tokend/kv/backup"
+	"tokend/kv/internal/badgerdb"
 )
 
 // Errors about a token. What is returned names the token too: `a token named
@@ -71,39 +73,38 @@ var (
 	// ErrFull is returned by a change when the disk has less room than
 	// Options.MinFreeBytes, or takes nothing more. Nothing was changed; it heals when room
 	// is made.
-	ErrFull = errors.New("the disk is nearly full")
+	ErrFull = badgerdb.ErrFull
 
 	// ErrTooLarge is returned by a change that fits no transaction. Nothing was
 	// changed.
 	ErrTooLarge = errors.New("the change is too large for one transaction")
 
-	// ErrUnavailable is returned by the changes whose commit failed, whose outcome
-	// is unknown, and by all later ones, which changed nothing. Only opening the
-	// store again ends that: entries reach Badger's memory before its log is synced,
-	// so what memory shows may not be what the disk holds. Reads go on, unless the
-	// failure took Badger's memory with it; then they return it too. A change also
-	// gets it, and changes nothing, while the disk is read-only, does not tell its
-	// free space or does not take the log, and so does a read of what the disk does not
-	// give.
-	ErrUnavailable = errors.New("a commit or the disk has failed")
+	// ErrUnavailable is returned by the changes whose commit failed, whose outcome is
+	// unknown, and by all later ones, which changed nothing. Only opening the store again
+	// ends that: entries reach Badger's memtable before its WAL is synced, so what memory
+	// shows may not be what the disk holds. Reads go on, unless the failure took Badger's
+	// memtable with it; then they return it too. A change also gets it, and changes
+	// nothing, while the disk is read-only, does not tell its free space or does not take
+	// the WAL, and so does a read of what the disk does not give.
+	ErrUnavailable = badgerdb.ErrUnavailable
 
-	// ErrStalled is an ErrUnavailable: a commit waits for a disk that does not answer. A
-	// change that gets it, after 30 s, may still be made; that is known when the disk
+	// ErrStalled is an ErrUnavailable: the disk does not answer. A change gets it whose
+	// context ends while it waits. It may still be made; that is known when the disk
 	// answers, which ends it.
-	ErrStalled = fmt.Errorf("%w: the disk does not answer", ErrUnavailable)
+	ErrStalled = badgerdb.ErrStalled
 
-	// ErrCorrupt is returned where a record, or what leads to it, is damaged or was
-	// changed by something else than this package.
-	ErrCorrupt = errors.New("the store is damaged")
+	// ErrCorrupt is returned where a record, or what leads to it, is damaged or was changed
+	// by something other than this package.
+	ErrCorrupt = badgerdb.ErrCorrupt
 
 	// ErrBackup is returned where a backup is none, or is not as it was written.
-	ErrBackup = errors.New("this is no good backup")
+	ErrBackup = backup.ErrInvalid
 
 	// ErrNotEmpty is returned by Restore where there is a store already.
 	ErrNotEmpty = errors.New("there is a store already")
 
 	// ErrLocked is returned by Open and Check when another process holds the store.
-	ErrLocked = errors.New("the store is in use by another process")
+	ErrLocked = badgerdb.ErrLocked
 
 	// ErrWrongKey is returned where none of the master keys opens the store, or the
 	// backup.

@@ -102,7 +102,7 @@ func TestBulk(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			store, _ := newStore(t)
-			got, err := store.Bulk(c.bulk)
+			got, err := store.Bulk(ctx, c.bulk)
 			if diff := cmp.Diff(c.want, got); err != nil || diff != "" {
 				t.Error(err, diff)
 			}
@@ -126,7 +126,7 @@ func TestBulk(t *testing.T) {
 	}
 	t.Run("a missing name changes nothing", func(t *testing.T) {
 		store, a := newStore(t)
-		_, err := store.Bulk(kv.Bulk{Action: kv.Remove, Names: []string{"z", "a", "y"}})
+		_, err := store.Bulk(ctx, kv.Bulk{Action: kv.Remove, Names: []string{"z", "a", "y"}})
 		if missing, ok := errors.AsType[*kv.MissingError](err); !ok || err.Error() != `no token has the name "y", "z"` || len(missing.Names) != 2 {
 			t.Error(err)
 		}
@@ -135,8 +135,8 @@ func TestBulk(t *testing.T) {
 	t.Run("what is turned off is refused at once, and so is its old value", func(t *testing.T) {
 		store, a := newStore(t)
 		_, b := rotate(t, store, "a", time.Hour)
-		do(t, second(store.Bulk(kv.Bulk{Action: kv.Deactivate, Names: []string{"a"}})))
-		do(t, second(store.Bulk(kv.Bulk{Action: kv.Activate, Names: []string{"a"}})))
+		do(t, second(store.Bulk(ctx, kv.Bulk{Action: kv.Deactivate, Names: []string{"a"}})))
+		do(t, second(store.Bulk(ctx, kv.Bulk{Action: kv.Activate, Names: []string{"a"}})))
 		expectInvalidToken(t, store, a)
 		do(t, second(store.Verify([]byte(b.Reveal()))))
 	})
@@ -150,12 +150,12 @@ func TestBulk_rematches(t *testing.T) {
 	open := store.Gate()
 	active := true
 	updated, deleted := make(chan error), make(chan kv.Bulked)
-	go func() { updated <- second(store.Update("a", kv.Patch{Active: &active})) }()
+	go func() { updated <- second(store.Update(ctx, "a", kv.Patch{Active: &active})) }()
 	for store.Waiting() < 1 {
 		runtime.Gosched()
 	}
 	go func() {
-		done, err := store.Bulk(kv.Bulk{Action: kv.Remove, Filter: kv.Filter{Status: kv.StatusInactive}})
+		done, err := store.Bulk(ctx, kv.Bulk{Action: kv.Remove, Filter: kv.Filter{Status: kv.StatusInactive}})
 		if err != nil {
 			t.Error(err)
 		}
@@ -187,19 +187,19 @@ func TestBulk_most(t *testing.T) {
 			batch[i].LastUsedAt = store.Clock.Now()
 			batch[i].Spec = kv.Spec{Name: longName(first + i), Active: true, Write: true, ExpiresAt: store.Clock.Now().Add(time.Hour)}
 		}
-		do(t, second(store.CreateAll(batch)))
+		do(t, second(store.CreateAll(ctx, batch)))
 	}
 	for _, action := range []kv.Action{kv.Deactivate, kv.Activate} {
-		done, err := store.Bulk(kv.Bulk{Action: action, Filter: kv.Filter{Prefix: longName(0)[:100]}})
+		done, err := store.Bulk(ctx, kv.Bulk{Action: action, Filter: kv.Filter{Prefix: longName(0)[:100]}})
 		if err != nil || done.Changed != kv.MaxBulk || len(done.Names) != kv.MaxBulk {
 			t.Errorf("%s: %v, %d of %d", action, err, done.Changed, len(done.Names))
 		}
 	}
 	for i := range kv.MaxBulk {
-		do(t, third(store.Rotate(longName(i), time.Minute)))
+		do(t, third(store.Rotate(ctx, longName(i), time.Minute)))
 	}
 	for _, action := range []kv.Action{kv.Deactivate, kv.Activate} {
-		done, err := store.Bulk(kv.Bulk{Action: action, Filter: kv.Filter{Prefix: longName(0)[:100]}})
+		done, err := store.Bulk(ctx, kv.Bulk{Action: action, Filter: kv.Filter{Prefix: longName(0)[:100]}})
 		if err != nil || done.Changed != kv.MaxBulk {
 			t.Errorf("%s of rotated ones: %v, %d", action, err, done.Changed)
 		}
@@ -209,12 +209,12 @@ func TestBulk_most(t *testing.T) {
 		{Action: kv.Remove, Filter: kv.Filter{UnusedSince: store.Clock.Now().Add(time.Second)}},
 		{Action: kv.Remove, Names: make1001()},
 	} {
-		_, err := store.Bulk(bulk)
+		_, err := store.Bulk(ctx, bulk)
 		if tooMany, ok := errors.AsType[*kv.TooManyError](err); !ok || tooMany.Matched != kv.MaxBulk+1 {
 			t.Error(err)
 		}
 	}
-	done, err := store.Bulk(kv.Bulk{Action: kv.Remove, Filter: kv.Filter{ExpiresBefore: store.Clock.Now().Add(2 * time.Hour)}})
+	done, err := store.Bulk(ctx, kv.Bulk{Action: kv.Remove, Filter: kv.Filter{ExpiresBefore: store.Clock.Now().Add(2 * time.Hour)}})
 	if err != nil || done.Changed != kv.MaxBulk || count(t, store) != 1 {
 		t.Error(err, done.Changed, count(t, store))
 	}

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"time"
+
+	"tokend/kv/internal/badgerdb"
+	"tokend/kv/internal/index"
 )
 
 // flusher brings last uses to disk, in the writer's goroutine. It goes round
@@ -53,14 +56,14 @@ func (f *flusher) schedule() {
 
 // next is called when a step is due. After a round without work it rests.
 func (f *flusher) next() {
-	const shards = shardCount / flushSteps
+	const shards = index.Shards / flushSteps
 	worked := f.flush(f.step*shards, (f.step+1)*shards)
 	f.step = (f.step + 1) % flushSteps
 	f.quiet++
 	if worked {
 		f.quiet = 0
 	}
-	f.running = f.quiet < flushSteps && !f.failed.Load()
+	f.running = f.quiet < flushSteps && !f.db.HasFailed()
 	if f.running {
 		f.schedule()
 	}
@@ -69,11 +72,11 @@ func (f *flusher) next() {
 // all flushes what is left, at the end.
 func (f *flusher) all() {
 	f.timer.Stop()
-	if !f.flush(0, shardCount) {
+	if !f.flush(0, index.Shards) {
 		return
 	}
-	if err := f.writable(); err != nil {
-		f.log.Warn("when tokens were used in the last seconds is not saved", "err", err)
+	if err := f.db.Writable(); err != nil {
+		f.log.Warn("cannot save last-used times of the last seconds", "err", err)
 	}
 }
 
@@ -82,81 +85,77 @@ func (f *flusher) all() {
 func (f *flusher) flush(from, to int) (worked bool) {
 	var dirty []int
 	for shard := from; shard < to; shard++ {
-		if f.index.shards[shard].dirty.Load() {
+		if f.index.IsDirty(shard) {
 			dirty = append(dirty, shard)
 		}
 	}
 	worked = len(dirty) > 0
-	for len(dirty) > 0 && f.writable() == nil {
+	for len(dirty) > 0 && f.db.Writable() == nil {
 		dirty = f.flushGroup(dirty)
 	}
 	return worked
 }
 
-// flushGroup writes as many shards as fit a transaction, and gives the others.
-// After one that cannot be read it leaves them to the next round.
+// flushGroup writes as many shards as fit a commit, and gives the others. After a failure it
+// leaves them to the next round.
 func (f *flusher) flushGroup(dirty []int) (rest []int) {
-	g := newGroup(f.db)
-	defer g.txn.Discard()
-	gathered := map[int]uses{}
+	batch := f.db.NewBatch()
+	defer batch.Discard()
+	gathered := map[int]index.Uses{}
 	for len(dirty) > 0 {
 		shard := dirty[0]
-		f.index.shards[shard].dirty.Store(false)
-		var (
-			uses   uses
-			writes []write
-		)
-		err := f.guard(func() (err error) {
-			uses, writes, err = f.gather(g, shard)
-			return err
-		})
-		if err == nil && !g.fits(writes) && len(gathered) > 0 {
-			f.index.shards[shard].dirty.Store(true)
-			break
-		}
+		f.index.SetDirty(shard, false)
+		uses, writes, err := f.gather(f.view(batch), shard)
 		if err != nil {
-			f.index.shards[shard].dirty.Store(true)
-			f.log.Error("when tokens were used cannot be saved", "err", err)
+			f.index.SetDirty(shard, true)
+			f.log.Error("cannot save last-used times", "err", err)
 			dirty = nil
 			break
 		}
+		if !batch.Fits(writes) && len(gathered) > 0 {
+			f.index.SetDirty(shard, true)
+			break
+		}
 		dirty = dirty[1:]
-		g.write(writes)
+		batch.Add(writes...)
 		gathered[shard] = uses
 	}
-	err := f.durably(g)
+	err := f.db.Commit(batch)
 	for shard, uses := range gathered {
 		if err == nil {
-			f.index.settle(shard, uses)
+			f.index.Settle(shard, uses)
 		} else {
-			f.index.shards[shard].dirty.Store(true)
+			f.index.SetDirty(shard, true)
 		}
 	}
-	if err != nil { // the others would fare no better; they stay dirty
+	if err != nil {
 		return nil
 	}
 	return dirty
 }
 
-// gather gives a shard's last uses, and what is to be written where they differ
-// from what is there.
-func (f *flusher) gather(g *group, shard int) (uses, []write, error) {
-	var stored uses
-	if !f.index.knowsUses(shard) {
-		var err error
-		stored, err = f.view(g).uses(shard)
-		if errors.Is(err, ErrCorrupt) {
-			f.log.Error("when some tokens were used is lost", "err", err)
-		} else if err != nil {
-			return nil, nil, err
+// gather gives a shard's last uses, and what is to be written where they differ from what is
+// on disk.
+func (f *flusher) gather(v view, shard int) (all index.Uses, writes []badgerdb.Write, err error) {
+	err = v.Guard(func() error {
+		var stored index.Uses
+		if !f.index.KnowsUses(shard) {
+			stored, err = v.uses(shard)
+			if errors.Is(err, ErrCorrupt) {
+				f.log.Error("some last-used times are lost", "err", err)
+			} else if err != nil {
+				return err
+			}
 		}
-	}
-	all := f.index.collect(shard, stored)
-	switch {
-	case stored != nil && bytes.Equal(all, stored):
-		return all, nil, nil
-	case len(all) == 0:
-		return all, []write{{key: usesKey(shard)}}, nil
-	}
-	return all, []write{{usesKey(shard), encodeUses(all)}}, nil
+		all = f.index.Collect(shard, stored)
+		switch {
+		case stored != nil && bytes.Equal(all, stored):
+		case len(all) == 0:
+			writes = []badgerdb.Write{{Key: usesKey(shard)}}
+		default:
+			writes = []badgerdb.Write{{Key: usesKey(shard), Value: all.Encode()}}
+		}
+		return nil
+	})
+	return all, writes, err
 }

@@ -80,7 +80,7 @@ func (m *model) spec(r *rapid.T) kv.Spec {
 
 func (m *model) create(r *rapid.T) {
 	spec, now := m.spec(r), m.store.Clock.Now()
-	token, value, err := m.store.Create(spec)
+	token, value, err := m.store.Create(ctx, spec)
 	_, exists := m.tokens[spec.Name]
 	switch {
 	case !nameAllowed(spec.Name) || !future(spec.ExpiresAt, now):
@@ -97,7 +97,7 @@ func (m *model) create(r *rapid.T) {
 
 func (m *model) replace(r *rapid.T) {
 	spec := m.spec(r)
-	token, err := m.store.Replace(spec)
+	token, err := m.store.Replace(ctx, spec)
 	m.expectChanged(r, spec, token, err)
 }
 
@@ -123,7 +123,7 @@ func (m *model) update(r *rapid.T) {
 	default:
 		spec.ExpiresAt = time.Time{}
 	}
-	token, err := m.store.Update(spec.Name, patch)
+	token, err := m.store.Update(ctx, spec.Name, patch)
 	m.expectChanged(r, spec, token, err)
 }
 
@@ -168,7 +168,7 @@ func (m *model) boundGrace(token *modelToken) {
 func (m *model) rotate(r *rapid.T) {
 	name, now := m.spec(r).Name, m.store.Clock.Now()
 	grace := time.Duration(rapid.OneOf(rapid.Int64Range(-1, 1), rapid.Int64Range(0, 3000)).Draw(r, "grace")) * time.Millisecond
-	token, value, err := m.store.Rotate(name, grace)
+	token, value, err := m.store.Rotate(ctx, name, grace)
 	want := m.tokens[name]
 	switch {
 	case grace < 0:
@@ -190,7 +190,7 @@ func (m *model) rotate(r *rapid.T) {
 
 func (m *model) delete(r *rapid.T) {
 	name := m.spec(r).Name
-	token, err := m.store.Delete(name)
+	token, err := m.store.Delete(ctx, name)
 	want := m.tokens[name]
 	if want == nil {
 		expectError(r, err, kv.ErrNotFound)

@@ -1,6 +1,7 @@
 package kv_test
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"os"
@@ -8,15 +9,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"tokend/kv"
 	"tokend/kv/kvtest"
 )
 
 func TestOpen_masterKeys(t *testing.T) {
 	store := kvtest.New(t)
-	_, value, err := store.Create(kv.Spec{Name: "x"})
+	_, value, err := store.Create(ctx, kv.Spec{Name: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,12 +49,12 @@ func TestOpen_masterKeys(t *testing.T) {
 // A new master key takes over while the store serves, and survives whatever follows.
 func TestStore_Rekey(t *testing.T) {
 	store := kvtest.New(t)
-	_, value, err := store.Create(kv.Spec{Name: "x", Active: true})
+	_, value, err := store.Create(ctx, kv.Spec{Name: "x", Active: true})
 	do(t, err)
 	old, current := store.Options.MasterKeys[0], kv.NewMasterKey()
 	rekey := func(wantChange bool, want error, keys ...kv.MasterKey) {
 		t.Helper()
-		if changed, err := store.Rekey(keys); changed != wantChange || !errors.Is(err, want) {
+		if changed, err := store.Rekey(ctx, keys); changed != wantChange || !errors.Is(err, want) {
 			t.Errorf("%v, %v", changed, err)
 		}
 	}
@@ -66,7 +65,7 @@ func TestStore_Rekey(t *testing.T) {
 	rekey(false, nil, current)
 	rekey(false, kv.ErrWrongKey, old)
 	do(t, second(store.Verify([]byte(value.Reveal()))))
-	do(t, second(store.CreateAll(specs("y", 3))))
+	do(t, second(store.CreateAll(ctx, specs("y", 3))))
 	store.Options.MasterKeys = []kv.MasterKey{current}
 	store.Reopen()
 	do(t, second(store.Verify([]byte(value.Reveal()))))
@@ -105,15 +104,15 @@ func TestOpen_refuses(t *testing.T) {
 	})
 	t.Run("a newer schema", func(t *testing.T) {
 		store := kvtest.New(t)
-		edit(t, store, "m/schema", func([]byte) []byte { return []byte{2} })
+		edit(t, store, "m/schema", func([]byte) []byte { return []byte{3} })
 		_, err := kv.Open(store.Options)
-		if !errors.Is(err, kv.ErrNewerSchema) || !strings.Contains(err.Error(), "(schema 2; this one knows 1)") {
+		if !errors.Is(err, kv.ErrNewerSchema) || !strings.Contains(err.Error(), "(schema 3; this one knows 2)") {
 			t.Errorf("error %v", err)
 		}
 	})
 	t.Run("records without their data key never get a new one", func(t *testing.T) {
 		store := kvtest.New(t)
-		if _, _, err := store.Create(kv.Spec{Name: "x"}); err != nil {
+		if _, _, err := store.Create(ctx, kv.Spec{Name: "x"}); err != nil {
 			t.Fatal(err)
 		}
 		edit(t, store, "m/schema", func([]byte) []byte { return nil })
@@ -144,9 +143,9 @@ func TestSeal(t *testing.T) {
 		}},
 		{"an index entry that leads to another record", func(t *testing.T, store *kvtest.Store) {
 			edit(t, store, "t/x", func([]byte) []byte { return nil })
-			withDatabase(t, store, func(txn *badger.Txn) {
-				for _, key := range keys(txn, "h/") {
-					do(t, txn.Set(key, []byte("y")))
+			withDatabase(t, store, func(e *kvtest.Edits) {
+				for _, key := range e.Keys("h/") {
+					e.Set(key, []byte("y"))
 				}
 			})
 		}},
@@ -158,11 +157,11 @@ func TestSeal(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			store := kvtest.New(t)
-			_, value, err := store.Create(kv.Spec{Name: "x", Active: true})
+			_, value, err := store.Create(ctx, kv.Spec{Name: "x", Active: true})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := store.Create(kv.Spec{Name: "y", Active: true, Write: true}); err != nil {
+			if _, _, err := store.Create(ctx, kv.Spec{Name: "y", Active: true, Write: true}); err != nil {
 				t.Fatal(err)
 			}
 			c.edit(t, store)
@@ -175,7 +174,7 @@ func TestSeal(t *testing.T) {
 			if !strings.HasPrefix(c.name, "an index entry") {
 				wrong["get"] = second(damaged.Get("x"))
 				wrong["value"] = second(damaged.Value("x"))
-				wrong["replace"] = second(damaged.Replace(kv.Spec{Name: "x", Active: true, Write: true}))
+				wrong["replace"] = second(damaged.Replace(ctx, kv.Spec{Name: "x", Active: true, Write: true}))
 			}
 			for what, err := range wrong {
 				if !errors.Is(err, kv.ErrCorrupt) {
@@ -190,7 +189,7 @@ func TestSeal(t *testing.T) {
 // delete what is there.
 func TestOpen_missingManifest(t *testing.T) {
 	store := kvtest.New(t, func(o *kv.Options) { o.Dir = filepath.Join(o.Dir, "a[1]*") }) // no pattern
-	do(t, second(store.CreateAll(specs("x", 10))))
+	do(t, second(store.CreateAll(ctx, specs("x", 10))))
 	do(t, store.Close())
 	manifest := filepath.Join(store.Options.Dir, "MANIFEST")
 	do(t, os.Rename(manifest, manifest+"-kept"))
@@ -210,7 +209,7 @@ func TestOpen_missingManifest(t *testing.T) {
 // empty file, which Badger does not open.
 func TestOpen_stillbornLogs(t *testing.T) {
 	store := kvtest.New(t)
-	do(t, second(store.CreateAll(specs("x", 10))))
+	do(t, second(store.CreateAll(ctx, specs("x", 10))))
 	do(t, store.Close())
 	for _, name := range []string{"00009.mem", "000009.vlog"} {
 		do(t, os.WriteFile(filepath.Join(store.Options.Dir, name), nil, 0o600))
@@ -231,7 +230,7 @@ func TestOpen_fullDisk(t *testing.T) {
 		o.MinFreeBytes = 1
 		o.FreeBytes = func(string) (uint64, error) { return free, nil }
 	})
-	do(t, second(store.CreateAll(specs("x", 2000))))
+	do(t, second(store.CreateAll(ctx, specs("x", 2000))))
 	do(t, store.Close())
 	free = 1 << 20
 	if _, err := kv.Open(store.Options); !errors.Is(err, kv.ErrFull) || !strings.Contains(err.Error(), "are needed to open") {
@@ -244,7 +243,7 @@ func TestFilesHoldNoSecret(t *testing.T) {
 	store := kvtest.New(t)
 	var secrets []string
 	for _, name := range []string{"a", "b", "c"} {
-		_, value, err := store.Create(kv.Spec{Name: name})
+		_, value, err := store.Create(ctx, kv.Spec{Name: name})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,35 +279,27 @@ func TestFilesHoldNoSecret(t *testing.T) {
 // closes. Nil removes the key.
 func edit(t *testing.T, store *kvtest.Store, key string, change func([]byte) []byte) {
 	t.Helper()
-	withDatabase(t, store, func(txn *badger.Txn) {
-		item, err := txn.Get([]byte(key))
-		do(t, err)
-		raw, err := item.ValueCopy(nil)
+	withDatabase(t, store, func(e *kvtest.Edits) {
+		raw, err := e.Get(key)
 		do(t, err)
 		if raw = change(raw); raw == nil {
-			do(t, txn.Delete([]byte(key)))
+			e.Delete(key)
 		} else {
-			do(t, txn.Set([]byte(key), raw))
+			e.Set(key, raw)
 		}
 	})
 }
 
-func withDatabase(t *testing.T, store *kvtest.Store, change func(*badger.Txn)) {
+func withDatabase(t *testing.T, store *kvtest.Store, change func(*kvtest.Edits)) {
 	t.Helper()
 	if err := store.Close(); err != nil && !errors.Is(err, kv.ErrClosed) {
 		t.Fatal(err)
 	}
-	do(t, kvtest.Edit(store.Options.Dir, func(txn *badger.Txn) error { change(txn); return nil }))
+	do(t, kvtest.Edit(store.Options.Dir, func(e *kvtest.Edits) error { change(e); return nil }))
 }
 
-func keys(txn *badger.Txn, prefix string) (keys [][]byte) {
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		keys = append(keys, it.Item().KeyCopy(nil))
-	}
-	return keys
-}
+// ctx is that of changes that wait as long as it takes.
+var ctx = context.Background()
 
 func do(t testing.TB, err error) {
 	t.Helper()

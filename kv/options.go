@@ -3,12 +3,11 @@ package kv
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
+	"tokend/kv/internal/badgerdb"
+	"tokend/kv/internal/seal"
 )
 
 // Options are what Open needs to know.
@@ -20,6 +19,11 @@ type Options struct {
 	// tried after it. A store that only an older one opens is rewrapped under
 	// the first.
 	MasterKeys []MasterKey
+
+	// WrappedDataKey is the data key of a store that is about to be made, sealed by one of
+	// MasterKeys. Stores with the same data key can open each other's records. Nil makes
+	// one; a store that exists keeps its own.
+	WrappedDataKey []byte
 
 	// TokenPrefix begins the values that Create makes.
 	TokenPrefix string
@@ -35,6 +39,10 @@ type Options struct {
 
 	// FreeBytes says how much room a folder's disk has. Nil asks the system.
 	FreeBytes func(dir string) (uint64, error)
+
+	// Alarm is how long a commit may wait for the disk before Writable reports it. Zero is
+	// 10 s.
+	Alarm time.Duration
 
 	// OnCommit is told of every commit of changes, from the goroutine that all changes
 	// wait for: how long it took until they were on disk, and how many operations
@@ -64,8 +72,8 @@ func (o *Options) complete() error {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.FreeBytes == nil {
-		o.FreeBytes = freeBytes
+	if o.WrappedDataKey != nil && !seal.IsWrapped(o.WrappedDataKey) {
+		return errors.New("the data key that was given is not one that a master key sealed")
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -73,62 +81,10 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// Sizes of Badger, in bytes and numbers.
-const (
-	// memtableSize bounds what lies in memory only (and in the log), and through it
-	// a transaction: 15 % of it in bytes. The largest Bulk fits.
-	memtableSize  = 8 << 20
-	memtables     = 2        // that wait to be written out, beside the one in use
-	level0Tables  = 4        // from which on they are compacted, each as large as a memtable
-	level0Stall   = 8        // at which the writing out of memtables waits
-	baseLevelSize = 10 << 20 // of the level below
-	tableSize     = 2 << 20  // there; twice that one level on
-)
+// DefaultMinFreeBytes is what the store may still have to write for what it has accepted.
+const DefaultMinFreeBytes = badgerdb.DefaultMinFree
 
-// DefaultMinFreeBytes is what Badger may still have to write for what it has accepted.
-const DefaultMinFreeBytes = 2*memtableSize + // the rest of the log, and the next one
-	(memtables+1)*memtableSize + // memtables, as tables
-	level0Stall*memtableSize + 2*baseLevelSize + // all of level 0, merged with the level below before either goes
-	12*2*tableSize // and beside it a table of a level, merged with some ten of the next
-
-// badgerOptions sizes Badger for an appliance: tens of megabytes instead of its
-// defaults' hundreds.
-func badgerOptions(o Options) badger.Options {
-	return badger.DefaultOptions(o.Dir).
-		WithSyncWrites(true). // Badger's default is false
-		WithLogger(badgerLog{o.Log}).
-		WithMemTableSize(memtableSize).
-		WithNumMemtables(memtables).
-		WithNumLevelZeroTables(level0Tables).
-		WithNumLevelZeroTablesStall(level0Stall).
-		WithBaseLevelSize(baseLevelSize).
-		WithBaseTableSize(tableSize).
-		WithNumCompactors(2).
-		// Values are sealed, so they do not compress; blocks then come straight
-		// from the mapped file, which needs no cache of ours.
-		WithCompression(options.None).
-		WithBlockCacheSize(0).
-		WithChecksumVerificationMode(options.OnBlockRead).
-		// Records are below the threshold by orders of magnitude: the value log
-		// stays empty and needs no collection.
-		WithValueLogFileSize(1 << 20).
-		// There is one writer.
-		WithDetectConflicts(false).
-		WithMetricsEnabled(false)
+// database are the options of the database below.
+func (o *Options) database() badgerdb.Options {
+	return badgerdb.Options{Dir: o.Dir, MinFree: o.MinFreeBytes, FreeBytes: o.FreeBytes, Alarm: o.Alarm, Log: o.Log}
 }
-
-// badgerLog passes on what an operator should see. Badger's chatter (Info,
-// Debug) is dropped.
-type badgerLog struct{ log *slog.Logger }
-
-func (l badgerLog) Errorf(format string, args ...any) {
-	l.log.Error("badger: " + fmt.Sprintf(format, args...))
-}
-
-func (l badgerLog) Warningf(format string, args ...any) {
-	l.log.Warn("badger: " + fmt.Sprintf(format, args...))
-}
-
-func (badgerLog) Infof(string, ...any) {}
-
-func (badgerLog) Debugf(string, ...any) {}

@@ -3,6 +3,8 @@ package kv
 import (
 	"errors"
 	"fmt"
+
+	"tokend/kv/internal/badgerdb"
 )
 
 // Repair is Check, and makes the index anew where it does not agree with the records. It
@@ -16,25 +18,21 @@ func Repair(o Options, progress Progress) (before, after Report, err error) {
 	if err := o.complete(); err != nil {
 		return before, before, err
 	}
-	db, list, err := openDatabase(o, reserve{dir: o.Dir, min: o.MinFreeBytes, free: o.FreeBytes})
+	db, err := badgerdb.Open(o.database(), badgerdb.Serve)
 	if err != nil {
 		return before, before, fmt.Errorf("repair: %w", err)
 	}
+	bulk := db.NewBulk()
 	err = inDatabase(db, o.MasterKeys, func(v view) error {
-		batch := db.NewWriteBatch()
-		defer batch.Cancel()
-		c := &checker{view: v, report: &Report{}, progress: progress, about: before.Tokens, repair: func(w write) error {
-			if w.value == nil {
-				return batch.Delete(w.key)
-			}
-			return batch.Set(w.key, w.value)
-		}}
-		return errors.Join(c.check(), batch.Flush())
+		c := &checker{view: v, report: &Report{}, progress: progress, about: before.Tokens,
+			repair: func(w badgerdb.Write) error { return bulk.Add(w) }}
+		return c.check()
 	})
-	if err = errors.Join(err, list.close(db)); err == nil {
-		err = markClosed(o.Dir)
+	if err == nil {
+		err = bulk.Flush()
 	}
-	if err != nil {
+	bulk.Discard()
+	if err = errors.Join(err, db.Close(0)); err != nil {
 		return before, before, fmt.Errorf("repair: %w", err)
 	}
 	after, err = Check(o, progress)

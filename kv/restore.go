@@ -2,7 +2,6 @@ package kv
 
 import (
 	"cmp"
-	"crypto/hmac"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,15 +11,18 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
+
+	"tokend/internal/durable"
+	"tokend/kv/backup"
+	"tokend/kv/internal/badgerdb"
+	"tokend/kv/internal/seal"
 )
 
 // Restore makes a store of a backup, in a folder that is missing or empty. One of
-// Options.MasterKeys must open it; the first seals the store. Every record's seal is
-// checked, and the index is made anew. Nothing is at Options.Dir unless all of the
-// backup was good: until then the store is beside it, in a folder of that name with
-// ".restoring" behind, where one that was broken off is cleared away by the next.
+// Options.MasterKeys must open it; the first seals the store. It checks every record's seal
+// and makes the index anew. Until all of the backup was good the store is beside its place,
+// in a folder with the suffix ".restoring"; the next Restore removes one that was broken off.
 // It fails with ErrNotEmpty, ErrBackup, ErrWrongKey, ErrNewerSchema or ErrFull, which it
 // does with less room than Options.MinFreeBytes, or DefaultMinFreeBytes where that is 0.
 func Restore(r io.Reader, o Options, progress Progress) (BackupInfo, error) {
@@ -31,33 +33,50 @@ func Restore(r io.Reader, o Options, progress Progress) (BackupInfo, error) {
 	if err != nil {
 		return BackupInfo{}, err
 	}
-	b, err := newBackupReader(r, progress)
+	b, err := openBackup(r, progress)
 	if err != nil {
 		return BackupInfo{}, err
 	}
 	dataKey, _, err := unwrap(b.Key, o.MasterKeys)
 	if err != nil {
-		if damage := b.check(); damage != nil { // be it in the sealed key
+		if damage := b.Check(); damage != nil { // maybe in the sealed key
 			return BackupInfo{}, damage
 		}
-		return BackupInfo{}, fmt.Errorf("the backup: %w", err)
+		return BackupInfo{}, errBackupKey
 	}
 	defer clear(dataKey)
 	o.Dir = target + ".restoring"
+	o.MinFreeBytes = cmp.Or(o.MinFreeBytes, DefaultMinFreeBytes)
 	if err := os.RemoveAll(o.Dir); err != nil {
 		return BackupInfo{}, err
 	}
-	if err := makeFolder(o.Dir); err != nil {
-		return BackupInfo{}, err
-	}
-	err = guard(func() error { return restoreInto(o, b, dataKey) })
+	err = restoreInto(o, b, dataKey)
 	if err == nil {
 		err = unix.Rename(o.Dir, target) // in the place of an empty folder too
 	}
 	if err != nil {
 		return BackupInfo{}, errors.Join(err, os.RemoveAll(o.Dir))
 	}
-	return b.info(), SyncFolder(filepath.Dir(target))
+	return b.Info(), durable.SyncDir(filepath.Dir(target))
+}
+
+// errBackupKey is an ErrWrongKey.
+var errBackupKey error = backupKeyError{}
+
+type backupKeyError struct{}
+
+func (backupKeyError) Error() string        { return "none of the given master keys decrypts this backup" }
+func (backupKeyError) Is(target error) bool { return target == ErrWrongKey }
+
+func openBackup(r io.Reader, progress Progress) (*backup.Reader, error) {
+	b, err := backup.NewReader(r, progress)
+	switch {
+	case errors.Is(err, backup.ErrNewer), err == nil && b.Schema > schemaVersion():
+		return nil, fmt.Errorf("the backup: %w", ErrNewerSchema)
+	case err == nil && !seal.IsWrapped(b.Key):
+		return nil, fmt.Errorf("%w: its head is not readable", ErrBackup)
+	}
+	return b, err
 }
 
 // emptyPlace is where a folder is missing or empty, behind a link if there is one. It is
@@ -66,7 +85,7 @@ func emptyPlace(dir string) (string, error) {
 	place, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(dir); err == nil {
-			return "", fmt.Errorf("%s is a link that leads nowhere", dir)
+			return "", fmt.Errorf("%s is a link to nothing", dir)
 		}
 		return dir, nil
 	}
@@ -85,93 +104,57 @@ func emptyPlace(dir string) (string, error) {
 		return "", err
 	}
 	if own.Dev != parent.Dev {
-		return "", fmt.Errorf("%s is a mount point, which a store cannot be put in the place of; mount the folder above it", dir)
+		return "", fmt.Errorf("%s is a mount point, which a store cannot replace; mount the folder above it", dir)
 	}
 	return place, nil
 }
 
-// restoreInto fills an empty folder with a store, durably.
-func restoreInto(o Options, b *backupReader, dataKey []byte) error {
-	reserve := reserve{dir: o.Dir, min: cmp.Or(o.MinFreeBytes, DefaultMinFreeBytes), free: o.FreeBytes}
-	if err := reserve.check(); err != nil {
-		return err
-	}
-	// Nothing relies on the log until all is there.
-	list, err := watchTables(o.Dir, o.Log)
+// restoreInto fills a new folder with a store, durably.
+func restoreInto(o Options, b *backup.Reader, dataKey []byte) error {
+	db, err := badgerdb.Open(o.database(), badgerdb.Fill) // nothing relies on it until all is there
 	if err != nil {
 		return err
 	}
-	db, err := badger.Open(badgerOptions(o).WithSyncWrites(false))
-	if err != nil {
-		list.forget()
-		return err
-	}
-	err = fillFrom(db, b, newVault(dataKey), reserve)
+	err = fillFrom(db, b, vault{seal.NewVault(dataKey)})
 	if err == nil {
-		err = writeMeta(db, b.Schema, o.MasterKeys[0], dataKey)
+		err = writeAtStart(db, headWrites(b.Schema, o.MasterKeys[0], dataKey)...)
 	}
-	if err := errors.Join(err, list.close(db)); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, db.CloseDamaged())
 	}
-	if err := markClosed(o.Dir); err != nil {
-		return err
-	}
-	return syncFiles(o.Dir)
+	return db.Close(0)
 }
 
-func fillFrom(db *badger.DB, b *backupReader, v *vault, reserve reserve) error {
-	batch := db.NewWriteBatch()
-	defer batch.Cancel()
-	const now = 1000 // and then
-	for entry, err := range b.entries() {
-		if err == nil && b.tokens%now == 0 {
-			err = reserve.check()
+func fillFrom(db *badgerdb.DB, b *backup.Reader, v vault) error {
+	bulk := db.NewBulk()
+	defer bulk.Discard()
+	for entry, err := range b.Entries() {
+		if err == nil {
+			err = restoreEntry(bulk, entry, v)
 		}
 		if err != nil {
 			return err
 		}
-		if err := restoreEntry(batch, entry, v); err != nil {
-			return err
-		}
 	}
-	if !hmac.Equal(b.end.MAC, v.backupMAC(b.tokens, b.content)) {
+	if !b.IsAuthentic(v.BackupMAC) {
 		return fmt.Errorf("%w: it was changed by somebody without the key", ErrBackup)
 	}
-	taken := binary.BigEndian.AppendUint64(nil, uint64(b.Taken)) //nolint:gosec // as it was written
-	return errors.Join(batch.Set([]byte(metaBackup), taken), batch.Flush())
+	taken := binary.BigEndian.AppendUint64(nil, uint64(b.Taken.UnixMilli()))
+	return errors.Join(bulk.Add(badgerdb.Write{Key: []byte(metaBackup), Value: taken}), bulk.Flush())
 }
 
-func restoreEntry(batch *badger.WriteBatch, entry backupEntry, v *vault) error {
+func restoreEntry(bulk *badgerdb.Bulk, entry backup.Entry, v vault) error {
 	name, isRecord := strings.CutPrefix(string(entry.Key), recordPrefix)
 	if !isRecord {
 		if _, err := decodeUses(entry.Value); err != nil {
 			return fmt.Errorf("%w: last uses are not readable", ErrBackup)
 		}
-		return batch.Set(entry.Key, entry.Value)
+		return bulk.Add(badgerdb.Write{Key: entry.Key, Value: entry.Value})
 	}
 	r, err := v.open(name, entry.Value)
 	if err != nil {
 		return fmt.Errorf("%w: the token %q does not match its seal", ErrBackup, name)
 	}
 	r.sealed = entry.Value
-	for _, w := range enter(change{after: &r}) {
-		if err := batch.Set(w.key, w.value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// syncFiles makes all files of a folder, and the folder, durable.
-func syncFiles(dir string) error {
-	err := eachFile(dir, func(path string, _ fs.FileInfo) error { return syncFile(path) })
-	return errors.Join(err, SyncFolder(dir))
-}
-
-func syncFile(path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Sync(), file.Close())
+	return bulk.Add(writesFor(change{after: &r})...)
 }

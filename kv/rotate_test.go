@@ -100,23 +100,23 @@ func TestRotate_graceEnds(t *testing.T) {
 	}{
 		{"nothing happens", kv.Spec{}, func(*kvtest.Store) error { return nil }, nil},
 		{"a change of rights", kv.Spec{}, func(s *kvtest.Store) error {
-			return errors.Join(second(s.Update("x", kv.Patch{Write: &active})), second(s.Replace(kv.Spec{Name: "x", Active: true})))
+			return errors.Join(second(s.Update(ctx, "x", kv.Patch{Write: &active})), second(s.Replace(ctx, kv.Spec{Name: "x", Active: true})))
 		}, nil},
-		{"a second rotation", kv.Spec{}, func(s *kvtest.Store) error { return third(s.Rotate("x", time.Hour)) }, kv.ErrInvalidToken},
+		{"a second rotation", kv.Spec{}, func(s *kvtest.Store) error { return third(s.Rotate(ctx, "x", time.Hour)) }, kv.ErrInvalidToken},
 		{"turning it off and on again", kv.Spec{}, func(s *kvtest.Store) error {
-			return errors.Join(second(s.Update("x", kv.Patch{Active: &inactive})), second(s.Update("x", kv.Patch{Active: &active})))
+			return errors.Join(second(s.Update(ctx, "x", kv.Patch{Active: &inactive})), second(s.Update(ctx, "x", kv.Patch{Active: &active})))
 		}, kv.ErrInvalidToken},
 		{"an expiry that passed and was moved", kv.Spec{}, func(s *kvtest.Store) error {
 			soon := s.Clock.Now().Add(time.Second)
-			err := second(s.Update("x", kv.Patch{ExpiresAt: &soon}))
+			err := second(s.Update(ctx, "x", kv.Patch{ExpiresAt: &soon}))
 			s.Clock.Advance(time.Second)
-			return errors.Join(err, second(s.Update("x", kv.Patch{ExpiresAt: new(time.Time)})))
+			return errors.Join(err, second(s.Update(ctx, "x", kv.Patch{ExpiresAt: new(time.Time)})))
 		}, kv.ErrInvalidToken},
 		{"an expiry that came nearer and went away", kv.Spec{}, func(s *kvtest.Store) error {
 			soon := s.Clock.Now().Add(time.Minute)
-			return errors.Join(second(s.Update("x", kv.Patch{ExpiresAt: &soon})), second(s.Update("x", kv.Patch{ExpiresAt: new(time.Time)})))
+			return errors.Join(second(s.Update(ctx, "x", kv.Patch{ExpiresAt: &soon})), second(s.Update(ctx, "x", kv.Patch{ExpiresAt: new(time.Time)})))
 		}, kv.ErrInvalidToken},
-		{"deleting it", kv.Spec{}, func(s *kvtest.Store) error { return second(s.Delete("x")) }, kv.ErrInvalidToken},
+		{"deleting it", kv.Spec{}, func(s *kvtest.Store) error { return second(s.Delete(ctx, "x")) }, kv.ErrInvalidToken},
 		{"the token's own expiry", kv.Spec{ExpiresAt: kvtest.Start.Add(29 * time.Minute)}, func(*kvtest.Store) error { return nil }, kv.ErrInvalidToken},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -157,7 +157,7 @@ func TestRotate_capped(t *testing.T) {
 		}
 	}
 	for _, grace := range []time.Duration{-1, kv.MaxGrace + 1} {
-		_, _, err := store.Rotate("short", grace)
+		_, _, err := store.Rotate(ctx, "short", grace)
 		if invalid, ok := errors.AsType[*kv.InvalidError](err); !ok || invalid.Field != "grace_ms" {
 			t.Errorf("%v: %v", grace, err)
 		}
@@ -217,7 +217,7 @@ func TestRotate_concurrently(t *testing.T) {
 				old := now.Load().current
 				start := time.Now()
 				begun.Store(&start)
-				token, value, err := store.Rotate("x", grace)
+				token, value, err := store.Rotate(ctx, "x", grace)
 				do(t, err)
 				now.Store(&pair{old, value, token.PreviousValidUntil, &start})
 				time.Sleep(time.Until(token.PreviousValidUntil) + 5*time.Millisecond)
@@ -236,7 +236,7 @@ func TestLastUsed_valueComesAgain(t *testing.T) {
 		do(t, err)
 		for i := range 3 {
 			name := fmt.Sprint("token-", i)
-			do(t, second(store.CreateAll([]kv.New{{Spec: kv.Spec{Name: name, Active: true}, Value: value}})))
+			do(t, second(store.CreateAll(ctx, []kv.New{{Spec: kv.Spec{Name: name, Active: true}, Value: value}})))
 			if token, err := store.Get(name); err != nil || !token.LastUsedAt.IsZero() {
 				t.Error(token, err)
 			}
@@ -253,14 +253,14 @@ func TestLastUsed_valueComesAgain(t *testing.T) {
 					store.Reopen()
 				}
 			}
-			do(t, second(store.Delete(name)))
+			do(t, second(store.Delete(ctx, name)))
 		}
 	})
 }
 
 func rotate(t *testing.T, store *kvtest.Store, name string, grace time.Duration) (kv.Token, kv.Value) {
 	t.Helper()
-	token, value, err := store.Rotate(name, grace)
+	token, value, err := store.Rotate(ctx, name, grace)
 	do(t, err)
 	return token, value
 }

@@ -3,8 +3,6 @@ package kv
 import (
 	"iter"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 // Snapshot is the store at one moment. It must be closed, and the store's Close
@@ -16,17 +14,17 @@ type Snapshot struct {
 
 // Snapshot takes hold of the latest state, in constant time and memory.
 func (s *Store) Snapshot() (*Snapshot, error) {
-	if err := s.enter(); err != nil {
+	if err := s.acquire(); err != nil {
 		return nil, err
 	}
-	return &Snapshot{s.newView(), s}, nil
+	return &Snapshot{view{s.db.View(), s.vault, s.index}, s}, nil
 }
 
 // Close lets go of the snapshot.
 func (s *Snapshot) Close() {
 	defer s.store.users.Done()
-	_ = s.store.writer.guard(func() error { // Badger counts an iterator that it failed to make as open
-		s.txn.Discard()
+	_ = s.Guard(func() error { // Badger counts an iterator that it failed to make as open
+		s.view.Close()
 		return nil
 	})
 }
@@ -59,14 +57,15 @@ func (s *Snapshot) WithValues() iter.Seq2[Created, error] {
 
 func (s *Snapshot) filtered(f Filter, after string, now time.Time) iter.Seq2[record, error] {
 	return func(yield func(record, error) bool) {
+		var from []byte
+		if after != "" && after >= f.Prefix {
+			from = append(recordKey(after), 0)
+		}
 		enough := false
-		err := s.each(recordPrefix+f.Prefix, func(it *badger.Iterator) error {
-			if after != "" && after >= f.Prefix {
-				it.Seek(append(recordKey(after), 0))
-			}
-			for r, err := range s.records(it) {
+		err := s.Guard(func() error {
+			for r, err := range s.records(f.Prefix, from) {
 				if err == nil {
-					err = s.index.addUses(&r, s.store.uses)
+					err = addUses(&r, s.index, s.store.uses)
 				}
 				if err != nil {
 					return err
@@ -82,14 +81,4 @@ func (s *Snapshot) filtered(f Filter, after string, now time.Time) iter.Seq2[rec
 			yield(record{}, err)
 		}
 	}
-}
-
-// each reads the keys that begin with a prefix.
-func (s *Snapshot) each(prefix string, read func(*badger.Iterator) error) error {
-	return s.store.writer.guard(func() error {
-		it := s.iterate(prefix)
-		defer it.Close()
-		it.Rewind()
-		return read(it)
-	})
 }

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,28 +9,32 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
+	"tokend/kv/internal/badgerdb"
+	"tokend/kv/internal/index"
 )
 
 // Store is a token store that this process holds open. Open makes one.
 type Store struct {
-	db     *badger.DB
-	list   *tableList
-	vault  *vault
-	index  *index
+	db     *badgerdb.DB
+	vault  vault
+	index  *index.Index
 	census *census
 	writer *writer
 	prefix string
 	now    func() time.Time
 	log    *slog.Logger
 	filled chan struct{} // closed when fill has ended
+
+	// committer makes changes durable. It is the writer: this node decides by itself.
+	committer committer
+
 	misses atomic.Uint64 // of the index
 
 	rekeying   sync.Mutex
 	backups    sync.Mutex   // while one is noted
 	lastBackup atomic.Int64 // Unix milliseconds; 0: never
-	oldValues  paced[OldValues]
-	expiring   paced[[]Due]
+	oldValues  costCache[OldValues]
+	expiring   costCache[[]Due]
 
 	// users counts the operations under way, so that Close can wait for them.
 	mu     sync.Mutex
@@ -37,109 +42,69 @@ type Store struct {
 	users  sync.WaitGroup
 }
 
-// Open opens a store, or makes one where the folder is empty or missing. It
-// reads all of it once, to find damage. It fails with ErrLocked, ErrWrongKey,
-// ErrNewerSchema, ErrCorrupt or ErrFull, or with what the file system said.
+// Open opens a store, or makes one where the folder is empty or missing. It reads all of it
+// once, to find damage. It fails with ErrLocked, ErrWrongKey, ErrNewerSchema, ErrCorrupt or
+// ErrFull, or with what the file system said.
 func Open(o Options) (*Store, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	reserve := reserve{dir: o.Dir, min: o.MinFreeBytes, free: o.FreeBytes}
-	if err := makeFolder(o.Dir); err != nil {
-		return nil, err
-	}
-	db, list, err := openDatabase(o, reserve)
+	db, err := badgerdb.Open(o.database(), badgerdb.Serve)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", o.Dir, err)
 	}
-	giveUp := func(err error) error {
-		return errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), closeAgain(db, list, err))
+	s, err := open(db, o)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), closeAfter(db, err))
 	}
+	return s, nil
+}
+
+// closeAfter closes what was opened in vain. Damage is not marked as what was closed.
+func closeAfter(db *badgerdb.DB, failure error) error {
+	if errors.Is(failure, ErrCorrupt) {
+		return db.CloseDamaged()
+	}
+	return db.Close(0)
+}
+
+func open(db *badgerdb.DB, o Options) (*Store, error) {
 	vault, err := unlock(db, o)
 	if err != nil {
-		return nil, giveUp(err)
+		return nil, err
 	}
 	s := &Store{
-		db:     db,
-		list:   list,
-		vault:  vault,
-		index:  newIndex(o.MaxIndexed),
-		census: newCensus(),
-		prefix: o.TokenPrefix,
-		now:    o.Now,
-		log:    o.Log,
-		filled: make(chan struct{}),
+		db:        db,
+		vault:     vault,
+		index:     index.New(o.MaxIndexed),
+		census:    newCensus(),
+		prefix:    o.TokenPrefix,
+		now:       o.Now,
+		log:       o.Log,
+		filled:    make(chan struct{}),
+		oldValues: costCache[OldValues]{now: o.Now},
+		expiring:  costCache[[]Due]{now: o.Now},
 	}
 	if err := s.recallBackup(); err != nil {
-		return nil, giveUp(err)
+		return nil, err
 	}
-	folder, err := openFolder(o.Dir)
-	if err != nil {
-		return nil, giveUp(err)
-	}
-	snapshot := db.NewTransaction(false)
-	s.writer = (&writer{
-		db: db, vault: vault, index: s.index, census: s.census, reserve: reserve, folder: folder,
-		onCommit: o.OnCommit, log: o.Log,
-	}).start()
+	snapshot := db.View()
+	s.writer = (&writer{db: db, vault: vault, index: s.index, census: s.census, onCommit: o.OnCommit, log: o.Log}).start()
+	s.committer = s.writer
 	s.users.Add(2)
 	go s.fill()
 	go func() {
 		defer s.users.Done()
-		defer snapshot.Discard()
+		defer snapshot.Close()
 		if err := s.countAll(snapshot); err != nil && !errors.Is(err, ErrClosed) {
-			s.log.Error("the tokens could not be counted", "err", err)
+			s.log.Error("cannot count the tokens", "err", err)
 		}
 	}()
 	return s, nil
 }
 
-// openDatabase opens Badger once nothing is against that. Its list of tables closes it.
-func openDatabase(o Options, reserve reserve) (*badger.DB, *tableList, error) {
-	for _, prepare := range []func() error{
-		func() error { return clearFolder(o.Dir) },
-		reserve.checkMemory,
-		func() error { return undoLastChange(o.Dir, o.Log) },
-		func() error { return inspectFiles(o.Dir) },
-		func() error { return unmarkClosed(o.Dir) },
-	} {
-		if err := prepare(); err != nil {
-			return nil, nil, err
-		}
-	}
-	list, err := watchTables(o.Dir, o.Log)
-	if err != nil {
-		return nil, nil, err
-	}
-	db, err := badger.Open(badgerOptions(o))
-	if err != nil {
-		list.forget()
-		err = damageUnlessSystem(err)
-	}
-	return db, list, err
-}
-
-// closeAgain closes what was opened in vain. Damage is not marked as what was closed.
-func closeAgain(db *badger.DB, list *tableList, failure error) error {
-	err := list.close(db)
-	if err == nil && !errors.Is(failure, ErrCorrupt) {
-		err = markClosed(list.dir)
-	}
-	return err
-}
-
-func (s *Store) countAll(snapshot *badger.Txn) error {
-	return s.writer.guard(func() error { return s.census.count(snapshot, &s.closed) })
-}
-
-// inspectFiles finds what is wrong with the files, all of which it reads once, before
-// Badger sees them.
-func inspectFiles(dir string) error {
-	if err := checkManifest(dir); err != nil {
-		return err
-	}
-	_, err := checkClosed(dir)
-	return errors.Join(err, verifyTables(dir), verifyLogs(dir))
+func (s *Store) countAll(snapshot badgerdb.View) error {
+	return snapshot.Guard(func() error { return s.census.count(snapshot, &s.closed) })
 }
 
 // Close waits for the operations under way and closes the store. Operations
@@ -155,12 +120,12 @@ func (s *Store) Close() error {
 	}
 	s.users.Wait()
 	wait := 30 * time.Second
-	if s.writer.failed.Load() {
+	if s.db.HasFailed() {
 		wait = time.Second
 	}
 	err := s.writer.stop(wait)
 	if err == nil {
-		err = s.closeDatabase(wait)
+		err = s.db.Close(wait)
 	}
 	if err != nil {
 		return fmt.Errorf("close the store: %w", err)
@@ -168,28 +133,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// closeDatabase writes out Badger's memory. It leaves that to the next Open
-// where the disk lacks the room, and bounds the time: Badger tries for as long
-// as the disk refuses.
-func (s *Store) closeDatabase(wait time.Duration) error {
-	if err := s.writer.reserve.checkMemory(); err != nil {
-		return fmt.Errorf("it is left as after a crash: %w", err)
-	}
-	closed := make(chan error, 1)
-	go func() { closed <- s.list.close(s.db) }()
-	select {
-	case err := <-closed:
-		if err == nil {
-			err = markClosed(s.writer.reserve.dir)
-		}
-		return err
-	case <-time.After(wait):
-		return fmt.Errorf("not done after %v", wait)
-	}
-}
-
-// enter begins an operation; it ends with s.users.Done.
-func (s *Store) enter() error {
+// acquire begins an operation; it ends with s.users.Done.
+func (s *Store) acquire() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed.Load() {
@@ -216,7 +161,7 @@ func (s *Store) used(name string) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	err = s.index.addUses(&r, s.uses)
+	err = addUses(&r, s.index, s.uses)
 	return r, err
 }
 
@@ -238,18 +183,19 @@ func (s *Store) record(name string) (r record, err error) {
 	return r, err
 }
 
-// Writable is nil while changes are taken, ErrFull while the disk lacks room
-// for them, and ErrUnavailable after a failed commit.
-func (s *Store) Writable() error { return s.writer.writable() }
+// Writable is nil while changes are taken. Else it says why not: ErrFull while the disk lacks
+// room for them, ErrStalled while it does not answer, ErrUnavailable after a failed commit.
+func (s *Store) Writable() error { return s.db.Writable() }
 
 // Ping reads from the database what every store has, to show that it can. A read waits for
-// the commit under way, for which Ping does not wait long: Writable tells of that, and
-// Verify does not wait.
-func (s *Store) Ping() error {
-	if s.writer.hasWaited(pingWait) {
+// the commit under way; after a second of that Ping is content, since Writable tells of it
+// and Verify does not wait.
+func (s *Store) Ping(ctx context.Context) error {
+	const wait = time.Second
+	if s.db.HasWaited(wait) {
 		return nil
 	}
-	if err := s.enter(); err != nil {
+	if err := s.acquire(); err != nil {
 		return err
 	}
 	answer := make(chan error, 1)
@@ -264,19 +210,19 @@ func (s *Store) Ping() error {
 		select {
 		case err := <-answer:
 			return err
-		case <-time.After(pingWait):
-			if s.writer.hasWaited(pingWait) {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(wait):
+			if s.db.HasWaited(wait) {
 				return nil
 			}
 		}
 	}
 }
 
-const pingWait = time.Second
-
 // operate keeps the store open for an operation.
 func (s *Store) operate(operation func() error) error {
-	if err := s.enter(); err != nil {
+	if err := s.acquire(); err != nil {
 		return err
 	}
 	defer s.users.Done()
@@ -285,11 +231,5 @@ func (s *Store) operate(operation func() error) error {
 
 // read reads the latest state. The store must be kept open.
 func (s *Store) read(read func(view) error) error {
-	return s.writer.guard(func() error {
-		view := s.newView()
-		defer view.txn.Discard()
-		return read(view)
-	})
+	return s.db.Read(func(v badgerdb.View) error { return read(view{v, s.vault, s.index}) })
 }
-
-func (s *Store) newView() view { return view{s.db.NewTransaction(false), s.vault, s.index} }

@@ -1,8 +1,10 @@
 package kv_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,7 +37,7 @@ func TestStore_Create(t *testing.T) {
 	store := kvtest.New(t)
 	expiry := kvtest.Start.Add(time.Hour).Truncate(time.Millisecond)
 	spec := kv.Spec{Name: "example", Active: true, Write: true, ExpiresAt: expiry}
-	token, value, err := store.Create(spec)
+	token, value, err := store.Create(ctx, spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func TestStore_Create(t *testing.T) {
 		expectToken(t, store, want, value)
 	})
 	t.Run("a name is taken once", func(t *testing.T) {
-		if _, _, err := store.Create(kv.Spec{Name: "example"}); !errors.Is(err, kv.ErrExists) {
+		if _, _, err := store.Create(ctx, kv.Spec{Name: "example"}); !errors.Is(err, kv.ErrExists) {
 			t.Errorf("error %v", err)
 		}
 		expectToken(t, store, want, value)
@@ -61,13 +62,13 @@ func TestStore_Create(t *testing.T) {
 
 func TestStore_Replace(t *testing.T) {
 	store := kvtest.New(t)
-	created, value, err := store.Create(kv.Spec{Name: "x", Active: true, Write: true})
+	created, value, err := store.Create(ctx, kv.Spec{Name: "x", Active: true, Write: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	replace := func(t *testing.T, spec kv.Spec) kv.Token {
 		t.Helper()
-		token, err := store.Replace(spec)
+		token, err := store.Replace(ctx, spec)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +109,7 @@ func TestStore_Replace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = store.Replace(kv.Spec{Name: "x", ExpiresAt: store.Clock.Now().Add(-time.Second)})
+		_, err = store.Replace(ctx, kv.Spec{Name: "x", ExpiresAt: store.Clock.Now().Add(-time.Second)})
 		if _, ok := errors.AsType[*kv.InvalidError](err); !ok {
 			t.Errorf("error %v", err)
 		}
@@ -125,7 +126,7 @@ func TestStore_Replace(t *testing.T) {
 		}
 	})
 	t.Run("a missing name is not found", func(t *testing.T) {
-		if _, err := store.Replace(kv.Spec{Name: "y"}); !errors.Is(err, kv.ErrNotFound) {
+		if _, err := store.Replace(ctx, kv.Spec{Name: "y"}); !errors.Is(err, kv.ErrNotFound) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -133,11 +134,11 @@ func TestStore_Replace(t *testing.T) {
 
 func TestStore_Delete(t *testing.T) {
 	store := kvtest.New(t)
-	created, value, err := store.Create(kv.Spec{Name: "x", Active: true})
+	created, value, err := store.Create(ctx, kv.Spec{Name: "x", Active: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	deleted, err := store.Delete("x")
+	deleted, err := store.Delete(ctx, "x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +147,7 @@ func TestStore_Delete(t *testing.T) {
 	}
 	t.Run("the token and its value are gone", func(t *testing.T) {
 		for _, err := range []error{
-			second(store.Get("x")), second(store.Value("x")), second(store.Lookup(value)), second(store.Delete("x")),
+			second(store.Get("x")), second(store.Value("x")), second(store.Lookup(value)), second(store.Delete(ctx, "x")),
 		} {
 			if !errors.Is(err, kv.ErrNotFound) {
 				t.Errorf("error %v", err)
@@ -154,7 +155,7 @@ func TestStore_Delete(t *testing.T) {
 		}
 	})
 	t.Run("the name is free and gets another value", func(t *testing.T) {
-		_, again, err := store.Create(kv.Spec{Name: "x"})
+		_, again, err := store.Create(ctx, kv.Spec{Name: "x"})
 		if err != nil || again.Equal(value) {
 			t.Errorf("same value: %v, %v", again.Equal(value), err)
 		}
@@ -167,7 +168,7 @@ func TestStore_Delete(t *testing.T) {
 func TestSnapshot(t *testing.T) {
 	store := kvtest.New(t)
 	for _, name := range []string{"b", "a", "é", "B", "a b"} {
-		if _, _, err := store.Create(kv.Spec{Name: name}); err != nil {
+		if _, _, err := store.Create(ctx, kv.Spec{Name: name}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -176,10 +177,10 @@ func TestSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer snapshot.Close()
-	if _, err := store.Delete("a"); err != nil {
+	if _, err := store.Delete(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := store.Create(kv.Spec{Name: "c"}); err != nil {
+	if _, _, err := store.Create(ctx, kv.Spec{Name: "c"}); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"B", "a", "a b", "b", "é"}
@@ -201,7 +202,7 @@ func TestStore_concurrentClients(t *testing.T) {
 		wg.Go(func() {
 			for i := range tries {
 				name := fmt.Sprint("contested-", i)
-				switch _, value, err := store.Create(kv.Spec{Name: name}); {
+				switch _, value, err := store.Create(ctx, kv.Spec{Name: name}); {
 				case err == nil:
 					won[client][name] = value
 				case !errors.Is(err, kv.ErrExists):
@@ -231,7 +232,7 @@ func TestStore_concurrentClients(t *testing.T) {
 func TestStore_largeChanges(t *testing.T) {
 	store := kvtest.New(t)
 	t.Run("too large is refused and changes nothing", func(t *testing.T) {
-		if _, err := store.CreateAll(specs("huge", 20000)); !errors.Is(err, kv.ErrTooLarge) {
+		if _, err := store.CreateAll(ctx, specs("huge", 20000)); !errors.Is(err, kv.ErrTooLarge) {
 			t.Errorf("error %v", err)
 		}
 		if got := count(t, store); got != 0 {
@@ -242,7 +243,7 @@ func TestStore_largeChanges(t *testing.T) {
 		taken, refused := 0, 20000
 		for round := 0; refused-taken > 1; round++ {
 			n := (taken + refused) / 2
-			switch _, err := store.CreateAll(specs(fmt.Sprintf("edge-%02d", round), n)); {
+			switch _, err := store.CreateAll(ctx, specs(fmt.Sprintf("edge-%02d", round), n)); {
 			case err == nil:
 				taken = n
 			case errors.Is(err, kv.ErrTooLarge):
@@ -258,7 +259,7 @@ func TestStore_largeChanges(t *testing.T) {
 		for i := range all {
 			all[i].Name = fmt.Sprintf("%s%03d", strings.Repeat("\U00020000", 125), i)
 		}
-		if _, err := store.CreateAll(all); err != nil {
+		if _, err := store.CreateAll(ctx, all); err != nil {
 			t.Error(err)
 		}
 	})
@@ -267,7 +268,7 @@ func TestStore_largeChanges(t *testing.T) {
 		before := count(t, store)
 		for i := range 8 {
 			wg.Go(func() {
-				if _, err := store.CreateAll(specs(fmt.Sprint("large-", i), 3000)); err != nil {
+				if _, err := store.CreateAll(ctx, specs(fmt.Sprint("large-", i), 3000)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -284,7 +285,7 @@ func TestStore_panicInAChange(t *testing.T) {
 	if err := store.Panic(); err == nil || !strings.Contains(err.Error(), "on purpose") {
 		t.Errorf("error %v", err)
 	}
-	if _, _, err := store.Create(kv.Spec{Name: "after"}); err != nil {
+	if _, _, err := store.Create(ctx, kv.Spec{Name: "after"}); err != nil {
 		t.Error(err)
 	}
 }
@@ -295,12 +296,12 @@ func TestStore_fullDisk(t *testing.T) {
 		o.MinFreeBytes = 32 << 20
 		o.FreeBytes = func(string) (uint64, error) { return free, unknown }
 	})
-	_, value, err := store.Create(kv.Spec{Name: "before"})
+	_, value, err := store.Create(ctx, kv.Spec{Name: "before"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	free = 32<<20 - 1
-	if _, _, err := store.Create(kv.Spec{Name: "during"}); !errors.Is(err, kv.ErrFull) {
+	if _, _, err := store.Create(ctx, kv.Spec{Name: "during"}); !errors.Is(err, kv.ErrFull) {
 		t.Errorf("error %v", err)
 	}
 	if err := store.Writable(); !errors.Is(err, kv.ErrFull) {
@@ -310,11 +311,11 @@ func TestStore_fullDisk(t *testing.T) {
 		t.Errorf("reads must go on: %v", err)
 	}
 	free = 32 << 20
-	if _, _, err := store.Create(kv.Spec{Name: "after"}); err != nil {
+	if _, _, err := store.Create(ctx, kv.Spec{Name: "after"}); err != nil {
 		t.Errorf("room must heal it: %v", err)
 	}
 	unknown = errors.New("the disk is gone")
-	if _, _, err := store.Create(kv.Spec{Name: "never"}); !errors.Is(err, kv.ErrUnavailable) {
+	if _, _, err := store.Create(ctx, kv.Spec{Name: "never"}); !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("error %v", err)
 	}
 	unknown = nil
@@ -325,12 +326,12 @@ func TestStore_fullDisk(t *testing.T) {
 func TestStore_failedCommit(t *testing.T) {
 	store := kvtest.New(t)
 	dir := store.Options.Dir
-	_, value, err := store.Create(kv.Spec{Name: "before"})
+	_, value, err := store.Create(ctx, kv.Spec{Name: "before"})
 	do(t, err)
 	do(t, os.Rename(dir, dir+"-gone"))
 	acknowledged := 0
 	for err == nil && acknowledged < 100 {
-		_, err = store.CreateAll(specs(fmt.Sprint("fill-", acknowledged), 3000))
+		_, err = store.CreateAll(ctx, specs(fmt.Sprint("fill-", acknowledged), 3000))
 		if err == nil {
 			acknowledged++
 		}
@@ -339,7 +340,7 @@ func TestStore_failedCommit(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 	t.Run("no change is taken any more", func(t *testing.T) {
-		if _, _, err := store.Create(kv.Spec{Name: "after"}); !errors.Is(err, kv.ErrUnavailable) {
+		if _, _, err := store.Create(ctx, kv.Spec{Name: "after"}); !errors.Is(err, kv.ErrUnavailable) {
 			t.Errorf("create: %v", err)
 		}
 		if err := store.Writable(); !errors.Is(err, kv.ErrUnavailable) {
@@ -348,7 +349,7 @@ func TestStore_failedCommit(t *testing.T) {
 	})
 	t.Run("reads that it took with it are errors, not panics", func(t *testing.T) {
 		for what, err := range map[string]error{
-			"ping":     store.Ping(),
+			"ping":     store.Ping(ctx),
 			"lookup":   second(store.Lookup(value)),
 			"snapshot": integrity(t, store.Store),
 		} {
@@ -386,25 +387,20 @@ func TestStore_failedCommit(t *testing.T) {
 	})
 }
 
-// A disk that does not answer holds no client for ever, and the store says so.
-func TestStore_diskThatDoesNotAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		begin := time.Now()
-		if err := kv.AwaitNoOutcome(); !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, kv.ErrStalled) {
-			t.Errorf("error %v", err)
-		}
-		if waited := time.Since(begin); waited != 30*time.Second {
-			t.Errorf("it waited for %v", waited)
-		}
-	})
+// A change is waited for until its context ends, and is still made. Nobody else waits longer
+// for that.
+func TestStore_contextEnds(t *testing.T) {
 	store := kvtest.New(t)
-	for ago, want := range map[time.Duration]error{9 * time.Second: nil, 11 * time.Second: kv.ErrStalled} {
-		store.SetCommitBegan(time.Now().Add(-ago).UnixMilli())
-		if err := store.Writable(); !errors.Is(err, want) {
-			t.Errorf("writable %v after a commit began: %v", ago, err)
-		}
+	open := store.Gate()
+	ended, end := context.WithCancel(ctx)
+	end()
+	if _, _, err := store.Create(ended, kv.Spec{Name: "x"}); !errors.Is(err, kv.ErrStalled) || !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
 	}
-	do(t, second(store.CreateAll(specs("x", 1)))) // it goes on
+	open()
+	if _, _, err := store.Create(ctx, kv.Spec{Name: "x"}); !errors.Is(err, kv.ErrExists) {
+		t.Errorf("it was not made: %v", err)
+	}
 	do(t, store.Writable())
 }
 
@@ -417,7 +413,7 @@ func TestStore_failedCommitOfAGroup(t *testing.T) {
 	results := make(chan error)
 	const changes = 30
 	for i := range changes {
-		go func() { results <- second(store.CreateAll(specs(fmt.Sprint("fill-", i), 1500))) }()
+		go func() { results <- second(store.CreateAll(ctx, specs(fmt.Sprint("fill-", i), 1500))) }()
 	}
 	for store.Waiting() < changes {
 		runtime.Gosched()
@@ -447,7 +443,7 @@ func TestStore_queue(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range kv.MaxWaiting {
 		wg.Go(func() {
-			if _, _, err := store.Create(kv.Spec{Name: fmt.Sprint(i)}); err != nil {
+			if _, _, err := store.Create(ctx, kv.Spec{Name: fmt.Sprint(i)}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -455,19 +451,13 @@ func TestStore_queue(t *testing.T) {
 	for store.Waiting() < kv.MaxWaiting {
 		runtime.Gosched()
 	}
-	if _, _, err := store.Create(kv.Spec{Name: "one more"}); !errors.Is(err, kv.ErrBusy) {
+	if _, _, err := store.Create(ctx, kv.Spec{Name: "one more"}); !errors.Is(err, kv.ErrBusy) {
 		t.Errorf("error %v", err)
 	}
 	open()
 	wg.Wait()
 	if got := count(t, store); got != kv.MaxWaiting {
 		t.Errorf("%d tokens", got)
-	}
-}
-
-func TestStore_syncsWrites(t *testing.T) {
-	if !kv.SyncsWrites() {
-		t.Error("what is answered may be in memory only")
 	}
 }
 
@@ -495,7 +485,7 @@ func TestStore_Close(t *testing.T) {
 	}
 	closed := make(chan error)
 	go func() { closed <- store.Close() }()
-	for store.Ping() == nil { // Close has begun once an operation is refused
+	for store.Ping(ctx) == nil { // Close has begun once an operation is refused
 	}
 	select {
 	case err := <-closed:
@@ -507,7 +497,7 @@ func TestStore_Close(t *testing.T) {
 		t.Error(err)
 	}
 	for _, err := range []error{
-		second(store.Get("x")), second(store.Replace(kv.Spec{})), second(store.Snapshot()), store.Close(),
+		second(store.Get("x")), second(store.Replace(ctx, kv.Spec{})), second(store.Snapshot()), store.Close(),
 	} {
 		if !errors.Is(err, kv.ErrClosed) {
 			t.Errorf("error %v", err)
@@ -599,7 +589,7 @@ func second[T any](_ T, err error) error { return err }
 // A page that the disk does not give is an error, not the end of the process.
 func TestStore_unreadableDisk(t *testing.T) {
 	store := kvtest.New(t)
-	do(t, second(store.CreateAll(specs("x", 800))))
+	do(t, second(store.CreateAll(ctx, specs("x", 800))))
 	store.Reopen() // which writes a table
 	store.AwaitFilled()
 	census(t, store.Store)
@@ -612,19 +602,17 @@ func TestStore_unreadableDisk(t *testing.T) {
 	}
 	snapshot, err := store.Snapshot()
 	do(t, err)
-	var listing, backing error
+	var listing error
 	for _, listing = range snapshot.Tokens(kv.Filter{}, "", kvtest.Start) {
 		break
-	}
-	for _, backing = range snapshot.Backup(kvtest.Start) {
 	}
 	for what, err := range map[string]error{
 		"get":       second(store.Get("x-00001")),
 		"value":     second(store.Value("x-00001")),
 		"list":      listing,
-		"backup":    backing,
-		"update":    second(store.Update("x-00001", kv.Patch{})),
-		"create":    second(store.CreateAll(specs("x", 1))),
+		"backup":    snapshot.Backup(io.Discard, kvtest.Start),
+		"update":    second(store.Update(ctx, "x-00001", kv.Patch{})),
+		"create":    second(store.CreateAll(ctx, specs("x", 1))),
 		"integrity": snapshot.CheckIntegrity(),
 	} {
 		if !errors.Is(err, kv.ErrUnavailable) {

@@ -15,11 +15,11 @@ func TestClockJumps(t *testing.T) {
 	for _, bound := range bounds {
 		store := kvtest.New(t, func(o *kv.Options) { o.MaxIndexed = bound })
 		expiry := kvtest.Start.Add(time.Hour)
-		_, expiring, err := store.Create(kv.Spec{Name: "expiring", Active: true, ExpiresAt: expiry})
+		_, expiring, err := store.Create(ctx, kv.Spec{Name: "expiring", Active: true, ExpiresAt: expiry})
 		do(t, err)
-		_, old, err := store.Create(kv.Spec{Name: "rotated", Active: true})
+		_, old, err := store.Create(ctx, kv.Spec{Name: "rotated", Active: true})
 		do(t, err)
-		rotated, current, err := store.Rotate("rotated", time.Hour)
+		rotated, current, err := store.Rotate(ctx, "rotated", time.Hour)
 		do(t, err)
 		expect := func(at time.Time, good bool) {
 			t.Helper()
@@ -47,16 +47,16 @@ func TestClockJumps(t *testing.T) {
 
 		// A change under a clock that is ahead is not undone by one that is right again.
 		store.Clock.Set(kvtest.Start.Add(30 * time.Minute))
-		ahead, err := store.Update("expiring", kv.Patch{Active: new(bool)})
+		ahead, err := store.Update(ctx, "expiring", kv.Patch{Active: new(bool)})
 		do(t, err)
 		store.Clock.Set(kvtest.Start.Add(-time.Hour))
 		yes := true
-		back, err := store.Update("expiring", kv.Patch{Active: &yes})
+		back, err := store.Update(ctx, "expiring", kv.Patch{Active: &yes})
 		do(t, err)
 		if back.UpdatedAt.Before(ahead.UpdatedAt) || back.CreatedAt.After(back.UpdatedAt) || !back.ExpiresAt.Equal(expiry) {
 			t.Errorf("room for %d: %+v after %+v", bound, back, ahead)
 		}
-		again, _, err := store.Rotate("rotated", time.Minute)
+		again, _, err := store.Rotate(ctx, "rotated", time.Minute)
 		do(t, err)
 		if again.UpdatedAt.Before(rotated.UpdatedAt) || !again.PreviousValidUntil.Equal(store.Clock.Now().Add(time.Minute)) {
 			t.Errorf("room for %d: %+v after %+v", bound, again, rotated)

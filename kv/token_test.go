@@ -38,7 +38,7 @@ func TestNames(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			store := kvtest.New(t)
-			_, _, err := store.Create(kv.Spec{Name: c.token, Active: true})
+			_, _, err := store.Create(ctx, kv.Spec{Name: c.token, Active: true})
 			if got := message(err); got != c.wantErr {
 				t.Errorf("error %q, want %q", got, c.wantErr)
 			}
@@ -69,7 +69,7 @@ func TestExpirations(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			store := kvtest.New(t)
-			token, _, err := store.Create(kv.Spec{Name: "x", Active: true, ExpiresAt: c.at})
+			token, _, err := store.Create(ctx, kv.Spec{Name: "x", Active: true, ExpiresAt: c.at})
 			if c.wantErr == "" {
 				if err != nil || !token.ExpiresAt.Equal(c.at) {
 					t.Errorf("%v, %v", token.ExpiresAt, err)

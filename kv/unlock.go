@@ -1,33 +1,32 @@
 package kv
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 
-	"github.com/dgraph-io/badger/v4"
+	"tokend/kv/internal/badgerdb"
+	"tokend/kv/internal/seal"
 )
 
-// unlock finds the master key that opens the store and makes the vault of its
-// data key. A store without anything in it gets a data key of its own; one that
-// another key than the first opens is sealed with the first, and one of an older
-// schema is upgraded.
-func unlock(db *badger.DB, o Options) (*vault, error) {
+// unlock finds the master key that opens the store and makes the vault of its data key. A
+// store without anything in it gets a data key; one that another key than the first opens is
+// sealed with the first, and one of an older schema is upgraded.
+func unlock(db *badgerdb.DB, o Options) (vault, error) {
 	head, err := readHead(db, o.MasterKeys)
 	if errors.Is(err, ErrNotFound) {
-		return initialize(db, o.MasterKeys[0])
+		return initialize(db, o)
 	}
 	if err != nil {
-		return nil, err
+		return vault{}, err
 	}
 	defer clear(head.dataKey)
-	v := newVault(head.dataKey)
+	v := vault{seal.NewVault(head.dataKey)}
 	if err := upgrade(db, v, head.schema, o); err != nil {
-		return nil, err
+		return vault{}, err
 	}
 	if head.by > 0 {
-		if err := writeMeta(db, schemaVersion(), o.MasterKeys[0], head.dataKey); err != nil {
-			return nil, fmt.Errorf("take up the first master key: %w", err)
+		if err := writeAtStart(db, dataKeyWrite(o.MasterKeys[0], head.dataKey)); err != nil {
+			return vault{}, fmt.Errorf("take up the first master key: %w", err)
 		}
 		o.Log.Info("the store was rewrapped under the first master key", "opened_with_line", head.by+1)
 	}
@@ -43,80 +42,108 @@ type head struct {
 
 // readHead opens the data key with the first of some master keys that does, and changes
 // nothing. ErrNotFound is a store that has no head.
-func readHead(db *badger.DB, keys []MasterKey) (h head, err error) {
-	txn := db.NewTransaction(false)
-	defer txn.Discard()
-	var wrapped []byte
-	h.schema, wrapped, err = view{txn: txn}.readMeta()
+func readHead(db *badgerdb.DB, keys []MasterKey) (h head, err error) {
+	stored, err := readStoredHead(db)
 	switch {
 	case err != nil:
 		return head{}, err
-	case h.schema > schemaVersion():
-		return head{}, fmt.Errorf("%w (schema %d; this one knows %d)", ErrNewerSchema, h.schema, schemaVersion())
-	case h.schema < 1 || !isWrapped(wrapped):
+	case stored.schema > schemaVersion():
+		return head{}, fmt.Errorf("%w (schema %d; this one knows %d)", ErrNewerSchema, stored.schema, schemaVersion())
+	case stored.schema < 1 || !seal.IsWrapped(stored.wrapped):
 		return head{}, fmt.Errorf("%w: its data key is not readable", ErrCorrupt)
 	}
-	h.dataKey, h.by, err = unwrap(wrapped, keys)
+	h.schema = stored.schema
+	h.dataKey, h.by, err = unwrap(stored.wrapped, keys)
 	return h, err
 }
 
 // unwrap opens a data key with the first of some master keys that does.
 func unwrap(wrapped []byte, keys []MasterKey) (dataKey []byte, by int, err error) {
 	for i, key := range keys {
-		if dataKey, ok := key.unwrap(wrapped); ok {
+		if dataKey, ok := key.Unwrap(wrapped); ok {
 			return dataKey, i, nil
 		}
 	}
 	return nil, 0, ErrWrongKey
 }
 
-func initialize(db *badger.DB, key MasterKey) (*vault, error) {
+// initialize gives an empty store its head: the data key that it was given, or a new one.
+func initialize(db *badgerdb.DB, o Options) (vault, error) {
 	empty, err := isEmpty(db)
 	if err != nil {
-		return nil, err
+		return vault{}, err
 	}
 	if !empty {
-		return nil, fmt.Errorf("%w: it has entries but no data key", ErrCorrupt)
+		return vault{}, fmt.Errorf("%w: it has entries but no data key", ErrCorrupt)
 	}
-	dataKey := make([]byte, keySize)
+	dataKey := seal.NewDataKey()
+	if o.WrappedDataKey != nil {
+		if dataKey, _, err = unwrap(o.WrappedDataKey, o.MasterKeys); err != nil {
+			return vault{}, fmt.Errorf("the data key that was given: %w", err)
+		}
+	}
 	defer clear(dataKey)
-	rand.Read(dataKey)
-	if err := writeMeta(db, schemaVersion(), key, dataKey); err != nil {
-		return nil, fmt.Errorf("initialize the store: %w", err)
+	if err := writeAtStart(db, headWrites(schemaVersion(), o.MasterKeys[0], dataKey)...); err != nil {
+		return vault{}, fmt.Errorf("initialize the store: %w", err)
 	}
-	return newVault(dataKey), nil
+	return vault{seal.NewVault(dataKey)}, nil
 }
 
-// readMeta reads what comes before any key. ErrNotFound is a store that has
-// neither part.
-func (v view) readMeta() (schema byte, wrapped []byte, err error) {
+// storedHead is the head as it is on disk.
+type storedHead struct {
+	schema  byte
+	wrapped []byte // the data key, sealed
+}
+
+func readStoredHead(db *badgerdb.DB) (h storedHead, err error) {
+	err = db.Read(func(v badgerdb.View) error {
+		h, err = view{View: v}.head()
+		return err
+	})
+	return h, err
+}
+
+// head reads what comes before any key. ErrNotFound is a store that has neither part.
+func (v view) head() (storedHead, error) {
 	raw, schemaErr := v.get([]byte(metaSchema))
 	wrapped, keyErr := v.get([]byte(metaDataKey))
 	switch {
 	case errors.Is(schemaErr, ErrNotFound) && errors.Is(keyErr, ErrNotFound):
-		return 0, nil, ErrNotFound
+		return storedHead{}, ErrNotFound
 	case schemaErr != nil || keyErr != nil:
-		return 0, nil, fmt.Errorf("%w: its head is incomplete: %w", ErrCorrupt, errors.Join(schemaErr, keyErr))
+		return storedHead{}, fmt.Errorf("%w: its head is incomplete: %w", ErrCorrupt, errors.Join(schemaErr, keyErr))
 	case len(raw) != 1:
-		return 0, nil, fmt.Errorf("%w: its schema is not readable", ErrCorrupt)
+		return storedHead{}, fmt.Errorf("%w: its schema is not readable", ErrCorrupt)
 	}
-	return raw[0], wrapped, nil
+	return storedHead{raw[0], wrapped}, nil
 }
 
-// writeMeta stores the schema, and the data key under a master key, in one commit.
-func writeMeta(db *badger.DB, schema byte, key MasterKey, dataKey []byte) error {
-	return db.Update(func(txn *badger.Txn) error {
-		return errors.Join(
-			txn.Set([]byte(metaSchema), []byte{schema}),
-			txn.Set([]byte(metaDataKey), key.wrap(dataKey)))
+// headWrites are the schema, and the data key under a master key.
+func headWrites(schema byte, key MasterKey, dataKey []byte) []badgerdb.Write {
+	return []badgerdb.Write{{Key: []byte(metaSchema), Value: []byte{schema}}, dataKeyWrite(key, dataKey)}
+}
+
+func dataKeyWrite(key MasterKey, dataKey []byte) badgerdb.Write {
+	return badgerdb.Write{Key: []byte(metaDataKey), Value: key.Wrap(dataKey)}
+}
+
+// writeAtStart commits what a start writes by itself. It may use the room that is kept in
+// reserve: without these few bytes there is no store.
+func writeAtStart(db *badgerdb.DB, writes ...badgerdb.Write) error {
+	batch := db.NewBatch()
+	batch.UsesReserve = true
+	batch.Add(writes...)
+	return db.Commit(batch)
+}
+
+func isEmpty(db *badgerdb.DB) (empty bool, err error) {
+	empty = true
+	err = db.Read(func(v badgerdb.View) error {
+		for _, err := range v.Entries("", nil) {
+			empty = false
+			return err
+		}
+		return nil
 	})
-}
-
-func isEmpty(db *badger.DB) (bool, error) {
-	txn := db.NewTransaction(false)
-	defer txn.Discard()
-	it := txn.NewIterator(badger.IteratorOptions{})
-	defer it.Close()
-	it.Rewind()
-	return !it.Valid(), nil
+	return empty, err
 }

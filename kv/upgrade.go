@@ -4,35 +4,53 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"io"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-	"github.com/google/renameio/v2"
+	"tokend/internal/durable"
+	"tokend/kv/internal/badgerdb"
 )
 
-// upgrades are what makes a store of each schema one of the next: the first of schema 1.
-// One may be begun again after it was broken off, so it must come to the same whatever
-// of it is there already. There is none yet.
-var upgrades []func(view, *badger.WriteBatch) error
+// schemaUpgrade makes a store of one schema one of the next.
+type schemaUpgrade struct {
+	// rewrite is nil where only the number changes. It may be begun again after it was
+	// broken off, so it must come to the same whatever of it is there already.
+	rewrite func(view, *badgerdb.Bulk) error
 
-// schemaVersion is the version of the key space. A store of a higher one is not
-// opened; one of a lower one is upgraded.
+	// canWait says that this version also serves a store that has not been upgraded yet.
+	canWait bool
+}
+
+// upgrades are those from each schema to the next, the first from schema 1.
+var upgrades = []schemaUpgrade{
+	// Schema 2 keeps optional fields of a record that it does not know, so that the nodes of
+	// a cluster can be upgraded one by one. A version that knows schema 1 alone takes them
+	// for damage, and so must not open the store.
+	{canWait: true},
+}
+
+// schemaVersion is the version of the key space. A store of a higher one is not opened; one
+// of a lower one is upgraded.
 func schemaVersion() byte { return byte(1 + len(upgrades)) } //nolint:gosec // there are few
 
 // upgrade makes a store one of the latest schema. Before it changes anything it writes a
 // backup of the store as it is, beside it: the version that wrote the store restores it.
-func upgrade(db *badger.DB, v *vault, schema byte, o Options) error {
+func upgrade(db *badgerdb.DB, v vault, schema byte, o Options) error {
 	if schema == schemaVersion() {
 		return nil
 	}
 	wayBack := fmt.Sprintf("%s.schema-%d.backup", o.Dir, schema)
 	if err := leaveWayBack(db, v, wayBack, o.Now()); err != nil {
+		if canWait(schema) {
+			o.Log.Warn("the upgrade of the store waits for the next start: the backup before it cannot be made",
+				"schema", schema, "backup", wayBack, "err", err)
+			return nil
+		}
 		return fmt.Errorf("back the store up before it is upgraded: %w", err)
 	}
-	for ; schema < schemaVersion(); schema++ {
-		if err := upgradeOnce(db, v, schema); err != nil {
-			return fmt.Errorf("upgrade the store from schema %d: %w", schema, err)
+	for from := schema; from < schemaVersion(); from++ {
+		if err := upgradeOnce(db, v, from); err != nil {
+			return fmt.Errorf("upgrade the store from schema %d: %w", from, err)
 		}
 	}
 	o.Log.Warn("the store was upgraded; the version before can restore the backup that was made of it",
@@ -40,56 +58,55 @@ func upgrade(db *badger.DB, v *vault, schema byte, o Options) error {
 	return nil
 }
 
-func upgradeOnce(db *badger.DB, v *vault, from byte) error {
-	txn := db.NewTransaction(false)
-	defer txn.Discard()
-	batch := db.NewWriteBatch()
-	defer batch.Cancel()
-	err := upgrades[from-1](view{txn: txn, vault: v}, batch)
-	if err == nil {
-		err = batch.Flush()
+// canWait reports whether this version serves a store of an older schema.
+func canWait(schema byte) bool {
+	for _, u := range upgrades[schema-1:] {
+		if !u.canWait {
+			return false
+		}
 	}
-	if err != nil {
-		return err
+	return true
+}
+
+func upgradeOnce(db *badgerdb.DB, v vault, from byte) error {
+	if rewrite := upgrades[from-1].rewrite; rewrite != nil {
+		bulk := db.NewBulk()
+		defer bulk.Discard()
+		err := db.Read(func(read badgerdb.View) error { return rewrite(view{View: read, vault: v}, bulk) })
+		if err == nil {
+			err = bulk.Flush()
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return db.Update(func(txn *badger.Txn) error {
-		return errors.Join(txn.Set([]byte(metaSchema), []byte{from + 1}), txn.Delete([]byte(metaUpgrading)))
-	})
+	return writeAtStart(db,
+		badgerdb.Write{Key: []byte(metaSchema), Value: []byte{from + 1}},
+		badgerdb.Write{Key: []byte(metaUpgrading)})
 }
 
 // leaveWayBack writes the backup unless an upgrade was begun and broken off: then it is
 // there, and the store is not as it was any more.
-func leaveWayBack(db *badger.DB, v *vault, path string, taken time.Time) error {
-	txn := db.NewTransaction(false)
-	defer txn.Discard()
-	if begun, err := (view{txn: txn}).has([]byte(metaUpgrading)); err != nil || begun {
+func leaveWayBack(db *badgerdb.DB, v vault, path string, taken time.Time) error {
+	begun := false
+	err := db.Read(func(view badgerdb.View) (err error) {
+		begun, err = view.Has([]byte(metaUpgrading))
+		return err
+	})
+	if err != nil || begun {
 		return err
 	}
-	if err := writeBackup(db, v, path, taken); err != nil {
+	if err := errors.Join(db.Writable(), writeBackup(db, v, path, taken)); err != nil {
 		return err
 	}
-	return db.Update(func(txn *badger.Txn) error { return txn.Set([]byte(metaUpgrading), []byte(path)) })
+	return writeAtStart(db, badgerdb.Write{Key: []byte(metaUpgrading), Value: []byte(path)})
 }
 
 // writeBackup writes a file whole or not at all, and durable.
-func writeBackup(db *badger.DB, v *vault, path string, taken time.Time) error {
-	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = file.Cleanup() }()
-	txn := db.NewTransaction(false)
-	defer txn.Discard()
-	out := bufio.NewWriter(file)
-	b := newBackup(view{txn: txn, vault: v}, func(piece []byte, _ error) bool {
-		_, err := out.Write(piece)
-		return err == nil // it is told again by Flush
+func writeBackup(db *badgerdb.DB, v vault, path string, taken time.Time) error {
+	return durable.Write(path, 0o600, func(w io.Writer) error {
+		out := bufio.NewWriter(w)
+		err := db.Read(func(read badgerdb.View) error { return view{View: read, vault: v}.backup(out, taken, 0) })
+		return errors.Join(err, out.Flush())
 	})
-	if err := errors.Join(guard(func() error { return b.write(taken, 0) }), out.Flush()); err != nil {
-		return err
-	}
-	if err := file.CloseAtomicallyReplace(); err != nil {
-		return err
-	}
-	return SyncFolder(filepath.Dir(path))
 }

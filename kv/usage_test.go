@@ -48,17 +48,17 @@ func TestNoteBackup(t *testing.T) {
 		t.Errorf("a new store was backed up at %v", at)
 	}
 	at := kvtest.Start.Add(time.Hour)
-	do(t, s.NoteBackup(at))
+	do(t, s.NoteBackup(ctx, at))
 	s.Clock.Set(at)
-	do(t, s.NoteBackup(at.Add(-time.Minute))) // one that began before and took longer
+	do(t, s.NoteBackup(ctx, at.Add(-time.Minute))) // one that began before and took longer
 	for range 2 {
 		if got := s.LastBackup(); !got.Equal(at) {
 			t.Errorf("backed up at %v, want %v", got, at)
 		}
 		s.Reopen()
 	}
-	do(t, s.NoteBackup(at.AddDate(5, 0, 0))) // by a clock that was wrong
-	do(t, s.NoteBackup(at.Add(-time.Minute)))
+	do(t, s.NoteBackup(ctx, at.AddDate(5, 0, 0))) // by a clock that was wrong
+	do(t, s.NoteBackup(ctx, at.Add(-time.Minute)))
 	if got := s.LastBackup(); !got.Equal(at.Add(-time.Minute)) {
 		t.Errorf("after the clock was put right, backed up at %v", got)
 	}
@@ -84,14 +84,14 @@ func TestOnCommit(t *testing.T) {
 	open := s.Gate() // itself an operation
 	var creates sync.WaitGroup
 	for _, name := range []string{"a", "b", "c", "a"} {
-		creates.Go(func() { _, _, _ = s.Create(kv.Spec{Name: name}) })
+		creates.Go(func() { _, _, _ = s.Create(ctx, kv.Spec{Name: name}) })
 	}
 	for s.Waiting() < 4 {
 		time.Sleep(time.Millisecond)
 	}
 	open()
 	creates.Wait()
-	_, _, _ = s.Create(kv.Spec{Name: "a"}) // alone, and nothing is written
+	_, _, _ = s.Create(ctx, kv.Spec{Name: "a"}) // alone, and nothing is written
 	mu.Lock()
 	defer mu.Unlock()
 	if commits > 2 || operations != 5 {
@@ -105,7 +105,7 @@ func TestVerify_reasons(t *testing.T) {
 		_, good := create(t, s, kv.Spec{Name: "good", Active: true})
 		_, inactive := create(t, s, kv.Spec{Name: "inactive", ExpiresAt: s.Clock.Now().Add(time.Minute)})
 		_, expired := create(t, s, kv.Spec{Name: "expired", Active: true, ExpiresAt: s.Clock.Now().Add(time.Minute)})
-		do(t, third(s.Rotate("good", time.Minute)))
+		do(t, third(s.Rotate(ctx, "good", time.Minute)))
 		s.Clock.Advance(time.Minute)
 		for _, c := range []struct {
 			presented string

@@ -5,17 +5,18 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"hash/crc32"
-	"io"
-	"log/slog"
 	"math/big"
 	"strings"
+
+	"tokend/kv/internal/seal"
 )
 
 // Value is a token's secret, or what somebody presents as one. It does not show
 // itself: fmt, slog and JSON print a placeholder or, where the value is in a
 // field that they cannot see into, an address. Reveal gives the text.
 type Value struct {
-	redacted
+	seal.Redacted
+
 	text *string // a pointer, since fmt ignores methods in unexported fields
 }
 
@@ -120,17 +121,3 @@ func base62(n *big.Int, length int) string {
 	}, n.Text(62))
 	return strings.Repeat("0", length-len(digits)) + digits
 }
-
-// redacted, embedded in a secret, keeps it out of everything that prints.
-type redacted struct{}
-
-const placeholder = "[secret]"
-
-// Format implements fmt.Formatter for every verb.
-func (redacted) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, placeholder) }
-
-// LogValue implements slog.LogValuer.
-func (redacted) LogValue() slog.Value { return slog.StringValue(placeholder) }
-
-// MarshalText keeps the secret out of JSON, TOML and whatever else encodes text.
-func (redacted) MarshalText() ([]byte, error) { return []byte(placeholder), nil }

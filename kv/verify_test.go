@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/google/go-cmp/cmp"
 
 	"tokend/kv"
@@ -37,7 +36,7 @@ func TestVerify(t *testing.T) {
 		_, inactive := create(t, store, kv.Spec{Name: "inactive", Write: true})
 		_, expired := create(t, store, kv.Spec{Name: "expired", Active: true, ExpiresAt: now.Add(time.Millisecond)})
 		_, deleted := create(t, store, kv.Spec{Name: "deleted", Active: true})
-		_, err := store.Delete("deleted")
+		_, err := store.Delete(ctx, "deleted")
 		do(t, err)
 		store.Clock.Advance(time.Millisecond)
 
@@ -94,16 +93,16 @@ func TestVerify_followsChanges(t *testing.T) {
 		_, value := create(t, store, kv.Spec{Name: "x", Active: true})
 		for i := range 3 {
 			want := kv.Spec{Name: "x", Active: true, Write: i%2 == 0}
-			_, err := store.Replace(want)
+			_, err := store.Replace(ctx, want)
 			do(t, err)
 			if grant, err := store.Verify([]byte(value.Reveal())); err != nil || grant.Write != want.Write {
 				t.Errorf("%+v: %v, %v", want, grant, err)
 			}
-			_, err = store.Replace(kv.Spec{Name: "x"})
+			_, err = store.Replace(ctx, kv.Spec{Name: "x"})
 			do(t, err)
 			expectInvalidToken(t, store, value)
 		}
-		_, err := store.Delete("x")
+		_, err := store.Delete(ctx, "x")
 		do(t, err)
 		expectInvalidToken(t, store, value)
 	})
@@ -114,18 +113,18 @@ func TestVerify_followsChanges(t *testing.T) {
 func TestVerify_slowReader(t *testing.T) {
 	store := kvtest.New(t)
 	for name, change := range map[string]func() error{
-		"deleted":     func() error { return second(store.Delete("x")) },
-		"deactivated": func() error { return second(store.Replace(kv.Spec{Name: "x"})) },
-		"rotated":     func() error { return third(store.Rotate("x", 0)) },
+		"deleted":     func() error { return second(store.Delete(ctx, "x")) },
+		"deactivated": func() error { return second(store.Replace(ctx, kv.Spec{Name: "x"})) },
+		"rotated":     func() error { return third(store.Rotate(ctx, "x", 0)) },
 		"rotated twice": func() error {
-			return errors.Join(third(store.Rotate("x", time.Hour)), third(store.Rotate("x", time.Hour)))
+			return errors.Join(third(store.Rotate(ctx, "x", time.Hour)), third(store.Rotate(ctx, "x", time.Hour)))
 		},
 		"created again": func() error {
-			return errors.Join(second(store.Delete("x")), third(store.Create(kv.Spec{Name: "x", Active: true})))
+			return errors.Join(second(store.Delete(ctx, "x")), third(store.Create(ctx, kv.Spec{Name: "x", Active: true})))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _ = store.Delete("x")
+			_, _ = store.Delete(ctx, "x")
 			_, value := create(t, store, kv.Spec{Name: "x", Active: true})
 			store.Forget(value)
 			offer := store.SlowReader(value)
@@ -175,7 +174,7 @@ func TestLastUsed(t *testing.T) {
 		lastUsed(second)
 
 		t.Run("a change keeps it", func(t *testing.T) {
-			token, err := store.Replace(kv.Spec{Name: "x", Active: false})
+			token, err := store.Replace(ctx, kv.Spec{Name: "x", Active: false})
 			if err != nil || !token.LastUsedAt.Equal(second) {
 				t.Error(token.LastUsedAt, err)
 			}
@@ -187,7 +186,7 @@ func TestLastUsed(t *testing.T) {
 			}
 		})
 		t.Run("it goes with the token", func(t *testing.T) {
-			if token, err := store.Delete("x"); err != nil || !token.LastUsedAt.Equal(second) {
+			if token, err := store.Delete(ctx, "x"); err != nil || !token.LastUsedAt.Equal(second) {
 				t.Error(token.LastUsedAt, err)
 			}
 			if token, _ := create(t, store, kv.Spec{Name: "x", Active: true}); !token.LastUsedAt.IsZero() {
@@ -232,7 +231,7 @@ func TestLastUsed_seenAtOnce(t *testing.T) {
 				})
 				wg.Go(func() {
 					for time.Now().Before(end) {
-						if _, err := store.Replace(kv.Spec{Name: name, Active: true, Write: true}); err != nil {
+						if _, err := store.Replace(ctx, kv.Spec{Name: name, Active: true, Write: true}); err != nil {
 							t.Error(err)
 						}
 					}
@@ -253,7 +252,7 @@ func TestIndex_bound(t *testing.T) {
 		for i := range specs {
 			specs[i].Active = true
 		}
-		all, err := store.CreateAll(specs)
+		all, err := store.CreateAll(ctx, specs)
 		do(t, err)
 		for _, created := range all {
 			values[created.Name] = created.Value
@@ -312,7 +311,7 @@ func expectInvalidToken(t *testing.T, store *kvtest.Store, value kv.Value) {
 
 func create(t *testing.T, store *kvtest.Store, spec kv.Spec) (kv.Token, kv.Value) {
 	t.Helper()
-	token, value, err := store.Create(spec)
+	token, value, err := store.Create(ctx, spec)
 	do(t, err)
 	return token, value
 }
@@ -330,9 +329,9 @@ func list(t *testing.T, store *kvtest.Store) map[string]kv.Token {
 	return all
 }
 
-func keysOnDisk(t *testing.T, store *kvtest.Store, prefix string) (found [][]byte) {
+func keysOnDisk(t *testing.T, store *kvtest.Store, prefix string) (found []string) {
 	t.Helper()
-	withDatabase(t, store, func(txn *badger.Txn) { found = keys(txn, prefix) })
+	withDatabase(t, store, func(e *kvtest.Edits) { found = e.Keys(prefix) })
 	store.Reopen()
 	return found
 }
@@ -347,7 +346,7 @@ func TestVerify_whileItFills(t *testing.T) {
 	for i := range wanted {
 		wanted[i].Active = true
 	}
-	made, err := store.CreateAll(wanted)
+	made, err := store.CreateAll(ctx, wanted)
 	do(t, err)
 	for range 60 {
 		store.Reopen()

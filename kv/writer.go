@@ -1,14 +1,16 @@
 package kv
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"slices"
-	"sync/atomic"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
+	"tokend/kv/internal/badgerdb"
+	"tokend/kv/internal/index"
+	"tokend/kv/internal/seal"
 )
 
 const (
@@ -16,29 +18,36 @@ const (
 	maxGroup   = 256  // changes that share a commit
 )
 
-// A change is a record before and after: no before is a new one, no after a
-// deleted one. Every record that enters or leaves the store does so as a
-// change, through enter.
+// A change is a record before and after: no before is a new one, no after a deleted one.
+// Every record that enters or leaves the store does so as a change, through writesFor.
 type change struct {
 	before, after *record
 }
 
 // entering and leaving are the hashes of the values that do so with the change.
-func (c change) entering() []lookupHash { return without(c.after.hashes(), c.before) }
-func (c change) leaving() []lookupHash  { return without(c.before.hashes(), c.after) }
+func (c change) entering() []seal.Hash { return without(c.after.hashes(), c.before) }
+func (c change) leaving() []seal.Hash  { return without(c.before.hashes(), c.after) }
 
-func without(hashes []lookupHash, r *record) []lookupHash {
+func without(hashes []seal.Hash, r *record) []seal.Hash {
 	return slices.DeleteFunc(hashes, r.isFoundBy)
 }
 
-// A decision says what to change, given the state that it will change. It runs
-// in the writer's goroutine and must not keep the view.
+// A decision says what to change, given the state that it will change. It changes nothing
+// itself, runs in the committer's goroutine and must not keep the view.
 type decision func(view) ([]change, error)
+
+// A committer makes what was decided durable, one decision after another, and applies it to
+// what verification answers from. The local one is writer.
+type committer interface {
+	// commit carries a decision out, with some writes beside what it decides, and waits for
+	// the outcome until the context ends.
+	commit(ctx context.Context, decide decision, beside ...badgerdb.Write) error
+}
 
 // operation is a decision on its way through the writer.
 type operation struct {
 	decide decision
-	writes []write // beside those of what is decided
+	beside []badgerdb.Write
 	err    error
 	done   chan struct{}
 }
@@ -48,25 +57,31 @@ func (op *operation) finish(err error) {
 	close(op.done)
 }
 
-// writer is the one goroutine that changes the database. It takes what is
-// waiting, applies it in order in one transaction, commits that once, and then
-// answers all of them: many clients share one sync, and none is answered, not
-// even with a refusal, on the strength of a state that is not on disk yet.
+// await waits for the outcome of an operation until the context ends: a disk that does not
+// answer must not hold clients for ever. The operation may then still be carried out.
+func (op *operation) await(ctx context.Context) error {
+	select {
+	case <-op.done:
+		return op.err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrStalled, context.Cause(ctx))
+	}
+}
+
+// writer is the one goroutine that changes the database. It takes what is waiting, applies
+// it in order in one transaction, commits that once, and then answers all of them. So many
+// clients share one sync, and none is answered, not even with a refusal, because of a state
+// that is not on disk yet.
 type writer struct {
-	db       *badger.DB
-	vault    *vault
-	index    *index
+	db       *badgerdb.DB
+	vault    vault
+	index    *index.Index
 	census   *census
-	reserve  reserve
-	folder   *folder
-	backing  backing
 	onCommit func(took time.Duration, operations int)
 	log      *slog.Logger
 
 	queue   chan *operation
 	stopped chan struct{}
-	failed  atomic.Bool  // a commit did; see ErrUnavailable
-	began   atomic.Int64 // when the commit under way did, in Unix milliseconds; 0: none is
 }
 
 // start lets a writer that has its parts run.
@@ -77,66 +92,26 @@ func (w *writer) start() *writer {
 	return w
 }
 
-// apply has a decision carried out, with some writes beside what it decides, and
-// waits for the outcome.
-func (w *writer) apply(decide decision, writes ...write) error {
-	op := &operation{decide: decide, writes: writes, done: make(chan struct{})}
+func (w *writer) commit(ctx context.Context, decide decision, beside ...badgerdb.Write) error {
+	op := &operation{decide: decide, beside: beside, done: make(chan struct{})}
 	select {
 	case w.queue <- op:
 	default:
 		return ErrBusy
 	}
-	return op.await()
-}
-
-// A disk that does not answer must not hold clients for ever. They are told that the
-// outcome is unknown; the commit goes on.
-const (
-	patience = 30 * time.Second // of a change
-	stall    = 10 * time.Second // of a commit, after which the store is said to be not writable
-)
-
-// await waits for the outcome of an operation, for a time. Without it, the operation may
-// still be carried out.
-func (op *operation) await() error {
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-op.done:
-		return op.err
-	case <-timer.C:
-		return ErrStalled
-	}
+	return op.await(ctx)
 }
 
 // stop ends the writer once the queue is empty, if a commit under way lets it. Nothing may
-// be applied after it was called.
+// be committed after it was called.
 func (w *writer) stop(wait time.Duration) error {
 	close(w.queue)
 	select {
 	case <-w.stopped:
+		return nil
 	case <-time.After(wait):
 		return fmt.Errorf("a commit has not ended after %v", wait)
 	}
-	w.folder.close()
-	return nil
-}
-
-// writable is the reason why no change is taken now, if there is one.
-func (w *writer) writable() error {
-	if w.failed.Load() {
-		return ErrUnavailable
-	}
-	if w.hasWaited(stall) {
-		return ErrStalled
-	}
-	return w.reserve.check()
-}
-
-// hasWaited reports whether a commit is under way since so long.
-func (w *writer) hasWaited(wait time.Duration) bool {
-	began := w.began.Load()
-	return began != 0 && time.Since(time.UnixMilli(began)) > wait
 }
 
 func (w *writer) run() {
@@ -149,12 +124,12 @@ func (w *writer) run() {
 				flush.all()
 				return
 			}
-			if w.failed.Load() {
+			if w.db.HasFailed() {
 				op.finish(ErrUnavailable)
 				continue
 			}
 			w.commitGroup(op)
-		case <-w.index.woken:
+		case <-w.index.Woken():
 			flush.begin()
 		case <-flush.timer.C:
 			flush.next()
@@ -162,20 +137,39 @@ func (w *writer) run() {
 	}
 }
 
-// commitGroup carries out an operation and those that wait behind it. What was
-// decided on the state of a group whose commit failed is not carried out.
+// group is the operations that share a commit.
+type group struct {
+	*badgerdb.Batch
+
+	operations []*operation
+	refusals   []error  // beside operations: why one was refused, or nil
+	changes    []change // of those that were not, in their order
+}
+
+// add puts an operation into the group, with its changes or with the reason why it has none.
+func (g *group) add(op *operation, changes []change, writes []badgerdb.Write, refusal error) {
+	g.operations = append(g.operations, op)
+	g.refusals = append(g.refusals, refusal)
+	g.changes = append(g.changes, changes...)
+	g.Add(writes...)
+}
+
+func (w *writer) newGroup() *group { return &group{Batch: w.db.NewBatch()} }
+
+// commitGroup carries out an operation and those that wait after it. What was decided on the
+// state of a group whose commit failed is not carried out.
 func (w *writer) commitGroup(op *operation) {
-	g := newGroup(w.db)
+	g := w.newGroup()
 	for taken := 1; op != nil; taken++ {
 		changes, writes, err := w.decide(g, op)
-		if !g.fits(writes) {
-			if failure := w.commit(g); failure != nil {
+		if !g.Fits(writes) {
+			if failure := w.finish(g); failure != nil {
 				op.finish(failure)
 				return
 			}
-			g = newGroup(w.db)
+			g = w.newGroup()
 		}
-		if !g.fits(writes) {
+		if !g.Fits(writes) {
 			changes, writes, err = nil, nil, ErrTooLarge
 		}
 		g.add(op, changes, writes, err)
@@ -184,7 +178,7 @@ func (w *writer) commitGroup(op *operation) {
 			op = w.waiting()
 		}
 	}
-	_ = w.commit(g) // its operations are told
+	_ = w.finish(g) // its operations are told
 }
 
 func (w *writer) waiting() *operation {
@@ -196,60 +190,60 @@ func (w *writer) waiting() *operation {
 	}
 }
 
-// decide runs an operation's decision to its end before anything is written, so
-// that nothing of an operation that fails is in the transaction. A panic in it is that
-// operation's failure alone.
-func (w *writer) decide(g *group, op *operation) (changes []change, writes []write, err error) {
+// decide runs an operation's decision to its end before anything is written, so that nothing
+// of an operation that fails is in the batch. A panic in it is that operation's failure
+// alone.
+func (w *writer) decide(g *group, op *operation) (changes []change, writes []badgerdb.Write, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.log.Error("panic in a change", "panic", p, "stack", string(debug.Stack()))
 			changes, writes, err = nil, nil, fmt.Errorf("panic in a change: %v", p)
 		}
 	}()
-	err = w.guard(func() error {
-		changes, err = op.decide(w.view(g))
+	v := w.view(g.Batch)
+	err = v.Guard(func() error {
+		changes, err = op.decide(v)
 		return err
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	writes = op.writes
+	writes = op.beside
 	for _, c := range changes {
-		writes = append(writes, enter(c)...)
+		writes = append(writes, writesFor(c)...)
 	}
 	return changes, writes, nil
 }
 
-func (w *writer) view(g *group) view { return view{g.txn, w.vault, w.index} }
+func (w *writer) view(b *badgerdb.Batch) view { return view{b.View(), w.vault, w.index} }
 
-// enter is the door: it turns a changed record into what is to be written. The
-// index on disk follows the record in the same transaction; the one in memory
-// follows when that is committed.
-func enter(c change) []write {
-	var writes []write
+// writesFor is the door: it turns a changed record into what is to be written. The index on
+// disk follows the record in the same commit; the one in memory follows when that is done.
+func writesFor(c change) []badgerdb.Write {
+	var writes []badgerdb.Write
 	for _, hash := range c.leaving() {
-		writes = append(writes, write{key: indexKey(hash)})
+		writes = append(writes, badgerdb.Write{Key: indexKey(hash)})
 	}
 	if c.after == nil {
-		return append(writes, write{key: recordKey(c.before.Name)})
+		return append(writes, badgerdb.Write{Key: recordKey(c.before.Name)})
 	}
-	writes = append(writes, write{recordKey(c.after.Name), c.after.sealed})
+	writes = append(writes, badgerdb.Write{Key: recordKey(c.after.Name), Value: c.after.sealed})
 	for _, hash := range c.entering() {
-		writes = append(writes, write{indexKey(hash), []byte(c.after.Name)})
+		writes = append(writes, badgerdb.Write{Key: indexKey(hash), Value: []byte(c.after.Name)})
 	}
 	return writes
 }
 
-// commit makes a group durable, has verification follow it, and answers its
-// operations. It gives the error of a commit that failed.
-func (w *writer) commit(g *group) error {
+// finish makes a group durable, has verification follow it, and answers its operations. It
+// gives the error of a commit that failed.
+func (w *writer) finish(g *group) error {
 	begin := time.Now()
-	err := w.durably(g)
-	if err == nil && g.wrote {
+	err := w.db.Commit(g.Batch)
+	if err == nil && !g.IsEmpty() {
 		w.onCommit(time.Since(begin), len(g.operations))
 	}
 	if err == nil {
-		w.index.publish(g.changes)
+		w.index.Publish(indexed(g.changes))
 		w.census.publish(g.changes)
 	}
 	for i, op := range g.operations {
@@ -260,44 +254,4 @@ func (w *writer) commit(g *group) error {
 		}
 	}
 	return err
-}
-
-// durably commits a group and makes sure that it is on disk. Every commit goes through
-// here, the flush of last uses too, so none misses what a commit needs: room on the disk,
-// the pages of the log, and an alarm for a disk that does not answer. A commit that fails
-// ends all changes.
-func (w *writer) durably(g *group) error {
-	defer g.txn.Discard()
-	if g.failure != nil || !g.wrote {
-		return g.failure
-	}
-	begin := time.Now()
-	w.began.Store(begin.UnixMilli())
-	stalled := time.AfterFunc(stall, func() { w.log.Error("a commit waits for the disk, which does not answer", "since", begin) })
-	err := w.reserve.check() // as late as can be, since a write through a map that fails is the end
-	if err == nil {
-		err = w.backing.ask(w.db, g.logged)
-	}
-	if err == nil {
-		err = w.sync(g)
-	}
-	w.began.Store(0)
-	if !stalled.Stop() {
-		w.log.Warn("the commit that waited for the disk has ended", "after", time.Since(begin), "err", err)
-	}
-	return err
-}
-
-// sync commits a group and syncs it. Failing, it ends all changes.
-func (w *writer) sync(g *group) error {
-	err := g.commit()
-	if err == nil {
-		err = w.folder.sync()
-	}
-	if err == nil {
-		return nil
-	}
-	w.failed.Store(true)
-	w.log.Error("a commit failed; no changes are taken until a restart", "err", err)
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }

@@ -5,17 +5,13 @@ package kvtest
 
 import (
 	"errors"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"tokend/kv"
+	"tokend/kv/internal/badgerdb"
 )
 
 // Start is what the clock of a new store shows.
@@ -106,18 +102,14 @@ func (s *Store) Garble(name string) {
 func (s *Store) damage(name string, change func(raw []byte)) {
 	s.t.Helper()
 	s.shut()
-	err := Edit(s.Options.Dir, func(txn *badger.Txn) error {
-		key := []byte("t/" + name)
-		item, err := txn.Get(key)
-		if err != nil {
-			return err
-		}
-		raw, err := item.ValueCopy(nil)
+	err := Edit(s.Options.Dir, func(e *Edits) error {
+		raw, err := e.Get("t/" + name)
 		if err != nil {
 			return err
 		}
 		change(raw)
-		return txn.Set(key, raw)
+		e.Set("t/"+name, raw)
+		return nil
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -126,17 +118,43 @@ func (s *Store) damage(name string, change func(raw []byte)) {
 	s.open()
 }
 
-// Edit changes a store that is closed behind its back, as a process could that was
-// killed afterwards.
-func Edit(dir string, change func(*badger.Txn) error) error {
-	if err := os.Remove(filepath.Join(dir, "CLOSED")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+// Edits are changes of a store behind its back.
+type Edits struct{ batch *badgerdb.Batch }
+
+// Get is what is stored under a key.
+func (e *Edits) Get(key string) ([]byte, error) { return e.batch.View().Get([]byte(key)) }
+
+// Keys are the keys that begin with a prefix.
+func (e *Edits) Keys(prefix string) (keys []string) {
+	for entry, err := range e.batch.View().Entries(prefix, nil) {
+		if err != nil {
+			panic(err)
+		}
+		keys = append(keys, string(entry.Key))
 	}
-	db, err := badger.Open(badger.DefaultOptions(dir).WithLogger(nil))
+	return keys
+}
+
+// Set stores something under a key.
+func (e *Edits) Set(key string, value []byte) {
+	e.batch.Add(badgerdb.Write{Key: []byte(key), Value: append([]byte{}, value...)})
+}
+
+// Delete removes a key.
+func (e *Edits) Delete(key string) { e.batch.Add(badgerdb.Write{Key: []byte(key)}) }
+
+// Edit changes a store that is closed behind its back.
+func Edit(dir string, change func(*Edits) error) error {
+	db, err := badgerdb.Open(badgerdb.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)}, badgerdb.Serve)
 	if err != nil {
 		return err
 	}
-	return errors.Join(db.Update(change), db.Close())
+	batch := db.NewBatch()
+	err = change(&Edits{batch})
+	if err == nil {
+		err = db.Commit(batch)
+	}
+	return errors.Join(err, db.Close(0))
 }
 
 // Clock shows the time it was set to.

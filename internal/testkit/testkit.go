@@ -1,0 +1,65 @@
+// Package testkit is what the tests of several packages share.
+package testkit
+
+import (
+	"bytes"
+	"flag"
+	"math/rand/v2"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Buffer may be written and read at the same time.
+type Buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+// String is what was written so far.
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// Do fails a test at an error.
+func Do(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Eventually asks until it gets what is wanted, for up to 30 seconds, and gives what it got.
+func Eventually[T any](find func() T, want T) (got T) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		if got = find(); reflect.DeepEqual(got, want) || time.Now().After(deadline) {
+			return got
+		}
+	}
+}
+
+var seed = flag.Uint64("seed", 0, "of random numbers in tests; 0: a new one each time")
+
+// Rand gives random numbers whose seed is printed when the test fails, and set by -seed.
+func Rand(t testing.TB) *rand.Rand {
+	t.Helper()
+	s := *seed
+	if s == 0 {
+		s = uint64(time.Now().UnixNano())
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("to repeat it: go test -run '%s' -seed=%d", t.Name(), s)
+		}
+	})
+	return rand.New(rand.NewPCG(s, s)) //nolint:gosec // not a secret
+}
