@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -14,6 +13,8 @@ import (
 	"slices"
 	"time"
 
+	"tokend/client"
+	"tokend/internal/hint"
 	"tokend/kv/backup"
 
 	"github.com/spf13/cobra"
@@ -80,7 +81,7 @@ func isOld(entry fs.DirEntry) bool {
 }
 
 // backupTo writes a file whole or not at all.
-func backupTo(cmd *cobra.Command, c *client, path string) error {
+func backupTo(cmd *cobra.Command, c *server, path string) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), interrupts...)
 	defer stop()
 	meter := newMeter(cmd.ErrOrStderr(), "backing up", "backed up", -1)
@@ -103,23 +104,15 @@ func backupTo(cmd *cobra.Command, c *client, path string) error {
 }
 
 // backup copies a backup and checks it on the way.
-func (c *client) backup(ctx context.Context, to io.Writer, meter *meter) (backup.Info, error) {
-	response, err := c.send(ctx, sequenceType, http.MethodGet, "/_/backup", nil, nil)
-	if err != nil {
-		return backup.Info{}, err
+func (s *server) backup(ctx context.Context, to io.Writer, meter *meter) (backup.Info, error) {
+	info, err := s.Backup(ctx, to, meter.tokens(ctx))
+	if target, ok := errors.AsType[*client.WriteError](err); ok {
+		return info, target.Err
 	}
-	defer func() { _ = response.Body.Close() }()
-	info, err := backup.Check(io.TeeReader(&answerReader{c, response.Body}, to), meter.tokens(ctx))
-	if target, ok := errors.AsType[*writeError](err); ok {
-		return info, target.error
+	if errors.Is(err, backup.ErrInvalid) {
+		return info, hint.New(fmt.Errorf("what the server sent is not a whole backup: %w", err), "its log may say why: a record that is damaged, a disk that fails")
 	}
-	switch {
-	case ctx.Err() != nil:
-		return info, errInterrupted
-	case errors.Is(err, backup.ErrInvalid):
-		return info, &hintedError{fmt.Errorf("what the server sent is not a whole backup: %w", err), "its log may say why: a record that is damaged, a disk that fails"}
-	}
-	return info, err
+	return info, s.explain(err)
 }
 
 // deleteOldest leaves so many backups in a folder, the one that was just made among them,

@@ -5,41 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
 	"slices"
 
 	"github.com/dustin/go-humanize"
+	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 
+	"tokend/api/wire"
+	"tokend/client"
 	"tokend/kv"
 )
-
-type bulkRequest struct {
-	Action string      `json:"action"`
-	Names  []string    `json:"names,omitempty"`
-	Filter *bulkFilter `json:"filter,omitzero"`
-	DryRun bool        `json:"dry_run,omitzero"`
-}
-
-type bulkFilter struct {
-	Prefix        string `json:"prefix,omitzero"`
-	Status        string `json:"status,omitzero"`
-	ExpiresBefore *int64 `json:"expires_before,omitzero"`
-	UnusedSince   *int64 `json:"unused_since,omitzero"`
-}
-
-type bulkAnswer struct {
-	Matched int      `json:"matched"`
-	Changed int      `json:"changed"`
-	Names   []string `json:"names"`
-}
-
-func (b *bulkAnswer) makesSense() bool {
-	return b.Names != nil && b.Matched == len(b.Names) && b.Changed >= 0 && b.Changed <= b.Matched &&
-		!slices.ContainsFunc(b.Names, func(name string) bool { return kv.CheckName(name) != nil })
-}
 
 func (t *tokenCommands) newBulk() *cobra.Command {
 	var (
@@ -57,18 +32,18 @@ more are looked up first and then done by name, in steps of so many.`,
 		Args:              args(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: t.completeBulk,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request := bulkRequest{Action: args[0], Names: args[1:], DryRun: dryRun}
+			request := wire.Bulk{Action: args[0], Names: args[1:], DryRun: dryRun}
 			if !slices.Contains(bulkActions, request.Action) {
 				return &usageError{fmt.Errorf("bulk does activate, deactivate or delete, not %q", request.Action)}
 			}
-			filters, err := filter.query(cmd)
+			filters, filtered, err := filter.filter(cmd)
 			if err != nil {
 				return err
 			}
 			switch named := len(request.Names) > 0; {
-			case named && len(filters) > 0:
+			case named && filtered:
 				return &usageError{errors.New("give names or filters, not both")}
-			case !named && len(filters) == 0:
+			case !named && !filtered:
 				return &usageError{errors.New("give names or a filter: --prefix, --status, --expires-before or --unused-since")}
 			case !named:
 				request.Filter = filter.bulk(cmd)
@@ -88,13 +63,20 @@ more are looked up first and then done by name, in steps of so many.`,
 var bulkActions = []string{"activate", "deactivate", "delete"}
 
 // bulk is the filter as a bulk takes it.
-func (f *filterFlags) bulk(cmd *cobra.Command) *bulkFilter {
-	b := &bulkFilter{Prefix: f.prefix, Status: f.status}
-	if cmd.Flags().Changed("expires-before") {
-		b.ExpiresBefore = new(f.expiresBefore.UnixMilli())
-	}
-	if cmd.Flags().Changed("unused-since") {
-		b.UnusedSince = new(f.unusedSince.UnixMilli())
+func (f *filterFlags) bulk(cmd *cobra.Command) *wire.Filter {
+	b := &wire.Filter{}
+	for _, flag := range []struct {
+		name string
+		set  func()
+	}{
+		{"prefix", func() { b.Prefix = &f.prefix }},
+		{"status", func() { b.Status = &f.status }},
+		{"expires-before", func() { b.ExpiresBefore = new(f.expiresBefore.UnixMilli()) }},
+		{"unused-since", func() { b.UnusedSince = new(f.unusedSince.UnixMilli()) }},
+	} {
+		if cmd.Flags().Changed(flag.name) {
+			flag.set()
+		}
 	}
 	return b
 }
@@ -114,7 +96,7 @@ func readNames(cmd *cobra.Command) (names []string, err error) {
 
 // bulk carries out a request, in steps where it is too large for one. The filters
 // are those of the request.
-func (t *tokenCommands) bulk(cmd *cobra.Command, request bulkRequest, filters url.Values) error {
+func (t *tokenCommands) bulk(cmd *cobra.Command, request wire.Bulk, filters client.Filter) error {
 	for _, name := range request.Names {
 		if err := kv.CheckName(name); err != nil {
 			return fmt.Errorf("%q: %w", name, err)
@@ -125,15 +107,22 @@ func (t *tokenCommands) bulk(cmd *cobra.Command, request bulkRequest, filters ur
 		return err
 	}
 	if len(request.Names) <= kv.MaxBulk {
-		done, raw, err := ask[bulkAnswer](cmd.Context(), c, http.MethodPost, bulkPath, nil, request)
-		if err == nil {
-			return t.printBulk(cmd, request, done[0], raw)
+		ctx := cmd.Context()
+		if t.json {
+			ctx = client.CopyAnswer(ctx, cmd.OutOrStdout())
 		}
-		if refused, ok := errors.AsType[*problem](err); !ok || refused.Code != "too_many" {
-			return err
+		done, err := c.Bulk(ctx, request)
+		if err == nil && t.json {
+			return nil
+		}
+		if err == nil {
+			return t.printBulk(cmd, request, done)
+		}
+		if client.CodeOf(err) != wire.CodeTooMany {
+			return c.explain(err)
 		}
 		if request.Names, err = c.matching(cmd.Context(), filters); err != nil {
-			return err
+			return c.explain(err)
 		}
 		request.Filter = nil
 	}
@@ -141,34 +130,33 @@ func (t *tokenCommands) bulk(cmd *cobra.Command, request bulkRequest, filters ur
 	return t.bulkInSteps(cmd, c, request, slices.Compact(request.Names))
 }
 
-func (t *tokenCommands) bulkInSteps(cmd *cobra.Command, c *client, request bulkRequest, names []string) error {
-	total := bulkAnswer{}
+func (t *tokenCommands) bulkInSteps(cmd *cobra.Command, c *server, request wire.Bulk, names []string) error {
+	total := wire.Bulked{}
 	for step := range slices.Chunk(names, kv.MaxBulk) {
 		request.Names = step
-		done, _, err := ask[bulkAnswer](cmd.Context(), c, http.MethodPost, bulkPath, nil, request)
+		done, err := c.Bulk(cmd.Context(), request)
+		err = c.explain(err)
 		if err != nil && total.Matched > 0 && !request.DryRun {
 			err = fmt.Errorf("%s of %s are done, the others are not: %w", humanize.Comma(int64(total.Matched)), tokens(len(names)), err)
-			raw, encodeErr := encodeData(total)
-			return errors.Join(err, encodeErr, t.printBulk(cmd, request, total, raw))
+			return errors.Join(err, t.printBulk(cmd, request, total))
 		}
 		if err != nil {
 			return err
 		}
-		total.Matched += done[0].Matched
-		total.Changed += done[0].Changed
-		total.Names = append(total.Names, done[0].Names...)
+		total.Matched += done.Matched
+		total.Changed += done.Changed
+		total.Names = append(total.Names, done.Names...)
 	}
-	raw, err := encodeData(total)
-	if err != nil {
-		return err
-	}
-	return t.printBulk(cmd, request, total, raw)
+	return t.printBulk(cmd, request, total)
 }
 
-func (t *tokenCommands) printBulk(cmd *cobra.Command, request bulkRequest, done bulkAnswer, raw []byte) error {
+func (t *tokenCommands) printBulk(cmd *cobra.Command, request wire.Bulk, done wire.Bulked) error {
 	if t.json {
-		_, err := cmd.OutOrStdout().Write(raw)
-		return err
+		encoded, err := json.Marshal(wire.Data[wire.Bulked]{Data: []wire.Bulked{done}})
+		if err != nil {
+			return err
+		}
+		return printLine(cmd, string(encoded))
 	}
 	if request.DryRun {
 		say(cmd.ErrOrStderr(), "would %s %s\n", request.Action, tokens(done.Matched))
@@ -188,8 +176,8 @@ func (t *tokenCommands) printBulk(cmd *cobra.Command, request bulkRequest, done 
 }
 
 // matching are the names of all tokens that a filter means.
-func (c *client) matching(ctx context.Context, filters url.Values) (names []string, err error) {
-	for found, err := range c.list(ctx, filters, io.Discard) {
+func (s *server) matching(ctx context.Context, filter client.Filter) (names []string, err error) {
+	for found, err := range s.List(ctx, filter) {
 		if err != nil {
 			return nil, err
 		}

@@ -8,6 +8,8 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"tokend/cli/daemon"
+	"tokend/internal/hint"
 	"tokend/kv"
 )
 
@@ -29,14 +31,14 @@ comes back from a backup alone.`,
 		Example: "  tokend check --data-dir /var/lib/tokend",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			prepareProcess()
-			data, err := at.open((*dataDir).lockExisting)
+			daemon.PrepareProcess()
+			data, err := at.open((*daemon.DataDir).LockExisting)
 			if err != nil {
 				return err
 			}
-			defer data.close()
-			if empty, err := isEmptyOrMissing(data.storePath()); err != nil || empty {
-				return errors.Join(err, fmt.Errorf("there is no store in %s", data.path))
+			defer data.Close()
+			if empty, err := daemon.IsEmptyOrMissing(data.StorePath()); err != nil || empty {
+				return errors.Join(err, fmt.Errorf("there is no store in %s", data.Path))
 			}
 			return checkStore(cmd, data, repair)
 		},
@@ -46,12 +48,12 @@ comes back from a backup alone.`,
 	return cmd
 }
 
-func checkStore(cmd *cobra.Command, data *dataDir, repair bool) error {
+func checkStore(cmd *cobra.Command, data *daemon.DataDir, repair bool) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), interrupts...)
 	defer stop()
 	meter := newMeter(cmd.ErrOrStderr(), "checking", "checked", -1)
 	defer meter.clear()
-	options := kv.Options{Dir: data.storePath(), MasterKeys: data.masterKeys, MinFreeBytes: 1}
+	options := kv.Options{Dir: data.StorePath(), MasterKeys: data.MasterKeys, MinFreeBytes: 1}
 	var (
 		before, after kv.Report
 		err           error
@@ -63,7 +65,7 @@ func checkStore(cmd *cobra.Command, data *dataDir, repair bool) error {
 		after = before
 	}
 	if errors.Is(err, kv.ErrWrongKey) {
-		return &hintedError{fmt.Errorf("%w: %s", err, data.masterKeyFile), "the key that seals the store is needed, as a line of that file"}
+		return hint.New(fmt.Errorf("%w: %s", err, data.MasterKeyFile), "the key that seals the store is needed, as a line of that file")
 	}
 	if err != nil {
 		return err
@@ -99,7 +101,7 @@ func verdict(before, after kv.Report, repaired bool) error {
 	case left == 0:
 		return nil
 	case !repaired && before.Repairable > 0:
-		return &hintedError{errors.New("the store is damaged"), "--repair makes the index anew where it does not agree with the records"}
+		return hint.New(errors.New("the store is damaged"), "--repair makes the index anew where it does not agree with the records")
 	}
-	return &hintedError{errors.New("the store is damaged"), "tokend restore makes a store of a backup; put this one aside and keep it"}
+	return hint.New(errors.New("the store is damaged"), "tokend restore makes a store of a backup; put this one aside and keep it")
 }

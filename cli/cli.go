@@ -1,5 +1,6 @@
-// Package cli is tokend's command line: one file for each command. Only
-// serve.go knows how the parts of the server fit together.
+// Package cli is tokend's command line: one file for each command, thin: flags, a call of
+// package client or daemon, and what is printed. connect.go finds the server, explain.go puts
+// the client's errors into a person's words.
 package cli
 
 import (
@@ -7,6 +8,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"tokend/cli/daemon"
+	"tokend/internal/hint"
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/spf13/cobra"
@@ -33,7 +37,7 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return exitDone
 	}
 	if usage, ok := errors.AsType[*usageError](err); ok {
-		explain(stderr, &hintedError{usage.error, cmd.CommandPath() + " --help shows how it is used"})
+		explain(stderr, hint.New(usage.error, cmd.CommandPath()+" --help shows how it is used"))
 		return exitUsage
 	}
 	explain(stderr, err)
@@ -62,7 +66,7 @@ Without a command it serves, as tokend serve does.`
 // explain tells a person what went wrong and, where there is one, the way out.
 func explain(w io.Writer, err error) {
 	priority := ""
-	if isJournal(w) {
+	if daemon.IsJournal(w) {
 		priority = fmt.Sprintf("<%d>", journal.PriErr)
 	}
 	var text strings.Builder
@@ -73,7 +77,7 @@ func explain(w io.Writer, err error) {
 	if errors.As(err, &hinted) && hinted.Hint() != "" {
 		say(&text, "%shint: %s\n", priority, hinted.Hint())
 	}
-	say(newSink(w), "%s", &text) // a service that failed must end, whoever reads why
+	say(daemon.NewSink(w), "%s", &text) // a service that failed must end, whoever reads why
 }
 
 // say writes to a stream of a person, where a failure has nobody to be told.
@@ -84,16 +88,13 @@ type usageError struct{ error }
 
 func (e *usageError) Unwrap() error { return e.error }
 
-// hintedError is an error with a way out.
-type hintedError struct {
+// exitError is an error with an exit code of its own.
+type exitError struct {
 	error
-	hint string
+	code int
 }
 
-func (e *hintedError) Unwrap() error { return e.error }
-
-// Hint implements the way out of explain.
-func (e *hintedError) Hint() string { return e.hint }
+func (e *exitError) Unwrap() error { return e.error }
 
 // args says how many arguments a command takes, as a usage error.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
@@ -109,15 +110,4 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 func printLine(cmd *cobra.Command, line string) error {
 	_, err := fmt.Fprintln(cmd.OutOrStdout(), line)
 	return err
-}
-
-// shellQuote writes a word so that a shell reads it as it is.
-func shellQuote(word string) string {
-	unsafe := func(r rune) bool {
-		return !strings.ContainsRune("/._-+@%:,=", r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
-	}
-	if word != "" && strings.IndexFunc(word, unsafe) < 0 {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -1,16 +1,12 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
-	"net/http"
-	"net/url"
 	"os/signal"
 
 	"filippo.io/age"
-	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 )
 
@@ -56,7 +52,7 @@ reads both.`,
 }
 
 // exportTo writes a file whole or not at all.
-func exportTo(cmd *cobra.Command, c *client, path, passphrase string) error {
+func exportTo(cmd *cobra.Command, c *server, path, passphrase string) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), interrupts...)
 	defer stop()
 	if path == "-" {
@@ -79,16 +75,7 @@ func exportTo(cmd *cobra.Command, c *client, path, passphrase string) error {
 }
 
 // export copies an export, encrypted under a passphrase if there is one.
-func (c *client) export(ctx context.Context, to io.Writer, passphrase string) (tokens int, err error) {
-	query := url.Values{}
-	if passphrase != "" {
-		query.Set("values", "true")
-	}
-	response, err := c.send(ctx, linesType, http.MethodGet, "/_/token/export", query, nil)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = response.Body.Close() }()
+func (s *server) export(ctx context.Context, to io.Writer, passphrase string) (tokens int, err error) {
 	end := func() error { return nil }
 	if passphrase != "" {
 		recipient, err := age.NewScryptRecipient(passphrase)
@@ -101,37 +88,8 @@ func (c *client) export(ctx context.Context, to io.Writer, passphrase string) (t
 		}
 		to, end = encrypted, encrypted.Close
 	}
-	if tokens, err = c.copyLines(to, response.Body); err != nil {
-		if ctx.Err() != nil {
-			err = errInterrupted
-		}
-		return 0, err
+	if tokens, err = s.Export(ctx, to, passphrase != ""); err != nil {
+		return 0, s.explain(err)
 	}
 	return tokens, end()
-}
-
-// copyLines copies tokens, each on a line, and counts them.
-func (c *client) copyLines(to io.Writer, from io.Reader) (count int, err error) {
-	lines := bufio.NewReaderSize(&answerReader{c, from}, maxLine)
-	for {
-		line, err := lines.ReadSlice('\n')
-		if errors.Is(err, io.EOF) && len(line) == 0 {
-			return count, nil
-		}
-		if errors.Is(err, io.EOF) || errors.Is(err, bufio.ErrBufferFull) || err == nil && !isToken(line) {
-			err = c.senseless()
-		}
-		if err == nil {
-			_, err = to.Write(line)
-		}
-		if err != nil {
-			return count, err
-		}
-		count++
-	}
-}
-
-func isToken(line []byte) bool {
-	var t token
-	return json.Unmarshal(line, &t) == nil && t.makesSense() && t.Status != ""
 }

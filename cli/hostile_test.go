@@ -46,8 +46,8 @@ func TestHostileServer(t *testing.T) {
 		{"another field", 200, "", `{"evil":[` + token + `]}`, ""},
 		{"something behind it", 200, "", `{"data":[` + token + `]}garbage`, ""},
 		{"a name that a terminal acts upon", 200, "", `{"data":[` + strings.Replace(token, `"x"`, `"\u001b[31mx"`, 1) + `]}`, ""},
-		{"a status that a terminal acts upon", 200, "", `{"data":[` + strings.Replace(token, `"active","exp`, `"\u001b[31m","exp`, 1) + `]}`, ""},
-		{"a value that a terminal acts upon", 200, "", `{"data":[{"name":"x","token":"\u001b[31mxxxxxxxxxxxxxxxxxxxxx"}]}`, ""},
+		{"a status that a terminal acts upon", 200, "", `{"data":[` + strings.Replace(token, `"active","exp`, `"\u001b[31m","exp`, 1) + `]}`, "token verify"}, // which shows none
+		{"a value that a terminal acts upon", 200, "", `{"data":[{"name":"x","token":"\u001b[31mxxxxxxxxxxxxxxxxxxxxx"}]}`, "token verify"},
 		{"a detail that a terminal acts upon", 400, "application/problem+json", fmt.Sprintf(problem, `\u001b[31m`), ""},
 		{"a problem without words", 400, "application/problem+json", fmt.Sprintf(problem, ""), ""},
 		{"a redirect", 302, "text/html", "", ""},

@@ -8,6 +8,9 @@ import (
 	"io"
 	"os"
 
+	"tokend/client"
+	"tokend/internal/hint"
+
 	"filippo.io/age"
 	"github.com/dustin/go-humanize"
 	"github.com/go-json-experiment/json"
@@ -64,7 +67,7 @@ was interrupted can be run again.`,
 // plainLines are the lines of an export, decrypted where it is encrypted.
 func plainLines(cmd *cobra.Command, in io.Reader, passphraseFile string) (*bufio.Reader, error) {
 	const intro = "age-encryption.org/v1\n"
-	lines := bufio.NewReaderSize(in, maxLine)
+	lines := bufio.NewReaderSize(in, client.MaxLine)
 	start, _ := lines.Peek(len(intro))
 	if bytes.HasPrefix(start, []byte("\ufeff")) { // as some editors begin a file
 		_, err := lines.Discard(len("\ufeff"))
@@ -88,7 +91,7 @@ func plainLines(cmd *cobra.Command, in io.Reader, passphraseFile string) (*bufio
 	if err != nil {
 		return nil, fmt.Errorf("the file cannot be decrypted: %w", err)
 	}
-	return bufio.NewReaderSize(decrypted, maxLine), nil
+	return bufio.NewReaderSize(decrypted, client.MaxLine), nil
 }
 
 // report sums up what became of the lines. It is an error where one was not taken.
@@ -113,7 +116,7 @@ func (im *importer) report(cmd *cobra.Command, asJSON bool, failure error) error
 	case err != nil:
 		return err
 	case isServers:
-		return &hintedError{errors.New("the import is not complete"), "the same command again does the rest: what was taken is found to be there already"}
+		return hint.New(errors.New("the import is not complete"), "the same command again does the rest: what was taken is found to be there already")
 	case failure != nil:
 		return errors.New("the import is not complete")
 	case im.refused == 1:

@@ -7,17 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 
-	"github.com/go-json-experiment/json"
+	"tokend/api/wire"
+	"tokend/client"
+
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 )
 
 const (
-	maxLine       = 64 << 10 // bytes
-	maxPiece      = 1 << 20  // bytes of a request
-	maxPieceLines = 2000     // so that progress is seen
+	maxPiece      = 1 << 20 // bytes of a request
+	maxPieceLines = 2000    // so that progress is seen
 )
 
 // importer sends a file piece by piece and keeps an account of what became of it.
@@ -26,7 +26,7 @@ type importer struct {
 
 	*meter
 
-	client *client
+	server *server
 
 	refused int  // lines
 	listed  bool // in the account too
@@ -34,47 +34,15 @@ type importer struct {
 
 // account is what became of a file.
 type account struct {
-	Lines        int       `json:"lines"` // that are not blank
-	Created      int       `json:"created"`
-	AlreadyThere int       `json:"already_there"`
-	Refused      []refusal `json:"refused"`
+	Lines        int            `json:"lines"` // that are not blank
+	Created      int            `json:"created"`
+	AlreadyThere int            `json:"already_there"`
+	Refused      []wire.Refusal `json:"refused"`
 }
 
-// refusal is a line that was not taken.
-type refusal struct {
-	Line   int    `json:"line"`
-	Name   string `json:"name,omitzero"`
-	Code   string `json:"code"`
-	Field  string `json:"field,omitzero"`
-	Detail string `json:"detail"`
-}
-
-// batch is what the server says of some lines: all of them were taken or none.
-type batch struct {
-	FirstLine int       `json:"first_line"`
-	LastLine  int       `json:"last_line"`
-	Created   int       `json:"created"`
-	Refused   []refusal `json:"refused"`
-	Error     *problem  `json:"error"`
-}
-
-// makesSense reports whether a server could mean it, and a terminal may see it.
-func (b *batch) makesSense() bool {
-	lines := b.LastLine - b.FirstLine + 1
-	for _, r := range b.Refused {
-		if r.Line < b.FirstLine || r.Line > b.LastLine || !isPlain(r.Detail+r.Name) {
-			return false
-		}
-	}
-	if len(b.Refused) > 0 || b.Error != nil {
-		return lines > 0 && b.Created == 0 && (b.Error == nil || isPlain(b.Error.Detail))
-	}
-	return lines > 0 && b.Created == lines
-}
-
-func newImporter(cmd *cobra.Command, c *client, size int64, listed bool) *importer {
+func newImporter(cmd *cobra.Command, c *server, size int64, listed bool) *importer {
 	meter := newMeter(cmd.ErrOrStderr(), "importing", "imported", size, progressbar.OptionShowBytes(true))
-	return &importer{meter: meter, client: c, listed: listed}
+	return &importer{meter: meter, server: c, listed: listed}
 }
 
 // piece is lines on their way, with their numbers in the file.
@@ -105,7 +73,7 @@ func (im *importer) run(ctx context.Context, in *bufio.Reader) error {
 		if err != nil {
 			return im.send(ctx, next)
 		}
-		if len(next.lines) == maxPieceLines || next.size > maxPiece-maxLine {
+		if len(next.lines) == maxPieceLines || next.size > maxPiece-client.MaxLine {
 			if err := im.send(ctx, next); err != nil {
 				return err
 			}
@@ -122,7 +90,7 @@ func (im *importer) readLine(in *bufio.Reader, number int) ([]byte, error) {
 		return bytes.Clone(bytes.TrimSpace(line)), err
 	}
 	im.Lines++
-	im.refuse(refusal{Line: number, Code: "invalid_body", Detail: fmt.Sprintf("the line has more than %d KiB", maxLine>>10)})
+	im.refuse(wire.Refusal{Line: number, Code: wire.CodeInvalidBody, Detail: fmt.Sprintf("the line has more than %d KiB", client.MaxLine>>10)})
 	for errors.Is(err, bufio.ErrBufferFull) {
 		_, err = in.ReadSlice('\n')
 	}
@@ -133,14 +101,14 @@ func (im *importer) readLine(in *bufio.Reader, number int) ([]byte, error) {
 // takes no line of a batch of which it refuses one, so the others go again.
 func (im *importer) send(ctx context.Context, p *piece) error {
 	for len(p.lines) > 0 {
-		batches, err := im.post(ctx, p)
+		batches, err := im.server.Import(ctx, p.lines)
 		if err != nil {
-			return err
+			return im.server.explain(err)
 		}
 		again := &piece{}
 		for _, b := range batches {
 			if b.Error != nil {
-				return &exitError{b.Error, exitRefused} // the server's, not a line's
+				return &exitError{errors.New(b.Error.Detail), exitRefused} // the server's, not a line's
 			}
 			im.Created += b.Created
 			if len(b.Refused) > 0 {
@@ -148,7 +116,7 @@ func (im *importer) send(ctx context.Context, p *piece) error {
 			}
 		}
 		if len(again.lines) == len(p.lines) {
-			return im.client.senseless()
+			return im.server.notTokend()
 		}
 		p = again
 		im.sayNowAndThen(im.Created)
@@ -157,8 +125,8 @@ func (im *importer) send(ctx context.Context, p *piece) error {
 }
 
 // sort puts what is refused of a batch into the account, and the rest into again.
-func (im *importer) sort(p *piece, b batch, again *piece) {
-	refused := map[int]refusal{}
+func (im *importer) sort(p *piece, b wire.Batch, again *piece) {
+	refused := map[int]wire.Refusal{}
 	for _, r := range b.Refused {
 		refused[r.Line] = r
 	}
@@ -168,7 +136,7 @@ func (im *importer) sort(p *piece, b batch, again *piece) {
 		switch {
 		case !isRefused:
 			again.add(p.lines[line-1], number)
-		case r.Code == "already_there":
+		case r.Code == wire.CodeAlreadyThere:
 			im.AlreadyThere++
 		default:
 			r.Line = number
@@ -178,7 +146,7 @@ func (im *importer) sort(p *piece, b batch, again *piece) {
 }
 
 // refuse tells of a line that is not taken.
-func (im *importer) refuse(r refusal) {
+func (im *importer) refuse(r wire.Refusal) {
 	im.refused++
 	if im.listed {
 		im.Refused = append(im.Refused, r)
@@ -189,38 +157,4 @@ func (im *importer) refuse(r refusal) {
 		name = fmt.Sprintf(" (%q)", r.Name)
 	}
 	say(im.talk, "line %d%s: %s\n", r.Line, name, r.Detail)
-}
-
-// post sends a piece once.
-func (im *importer) post(ctx context.Context, p *piece) ([]batch, error) {
-	body := append(bytes.Join(p.lines, []byte{'\n'}), '\n')
-	response, err := im.client.send(ctx, linesType, http.MethodPost, "/_/token/import", nil, body)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	raw, err := im.client.readAnswer(ctx, response)
-	if err != nil {
-		return nil, err
-	}
-	batches, ok := parseBatches(raw, len(p.lines))
-	if !ok {
-		return nil, im.client.senseless()
-	}
-	return batches, nil
-}
-
-// parseBatches takes an answer to an import of so many lines apart. It is not ok where it
-// does not say of each line what became of it, up to a failure of the server.
-func parseBatches(answer []byte, lines int) (batches []batch, ok bool) {
-	end := 0
-	for line := range bytes.Lines(answer) {
-		var b batch
-		if err := json.Unmarshal(line, &b); err != nil || b.FirstLine != end+1 || b.LastLine > lines || !b.makesSense() {
-			return nil, false
-		}
-		end = b.LastLine
-		batches = append(batches, b)
-	}
-	return batches, len(batches) > 0 && (end == lines || batches[len(batches)-1].Error != nil)
 }

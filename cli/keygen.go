@@ -7,12 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tokend/cli/daemon"
 	"tokend/kv"
 )
-
-// adminPrefix begins admin tokens that we make. Scanners for issued tokens do
-// not match it, and people see which kind they hold.
-const adminPrefix = "tkdadm"
 
 func newKeygen() *cobra.Command {
 	keygen := &cobra.Command{
@@ -29,7 +26,7 @@ func newKeygen() *cobra.Command {
 			Short: "Print a new admin token and, on a second line, its SHA-256",
 			Args:  args(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				token := kv.NewValue(adminPrefix).Reveal()
+				token := kv.NewValue(daemon.AdminPrefix).Reveal()
 				say(cmd.ErrOrStderr(), "the first line is for the administrator alone; the second goes into\n"+
 					"the configuration as token_sha256 of an [[admin]]\n")
 				return printLine(cmd, fmt.Sprintf("%s\n%x", token, sha256.Sum256([]byte(token))))

@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"tokend/cli"
 )
 
 // handOver gives a process sockets as systemd does (sd_listen_fds(3)).
@@ -190,41 +188,6 @@ func expectHealth(t *testing.T, address net.Addr, status int) {
 	_ = response.Body.Close()
 	if response.StatusCode != status {
 		t.Errorf("status %d, want %d", response.StatusCode, status)
-	}
-}
-
-func TestIsAt(t *testing.T) {
-	tcp := func(text string) net.Addr {
-		at, err := net.ResolveTCPAddr("tcp", text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return at
-	}
-	unix := &net.UnixAddr{Net: "unix", Name: "/run/x.sock"}
-	for _, c := range []struct {
-		listener net.Addr
-		address  string
-		want     bool
-	}{
-		{tcp("127.0.0.1:80"), "127.0.0.1:80", true},
-		{tcp("127.0.0.1:80"), "localhost:80", true},
-		{tcp("127.0.0.1:80"), "127.0.0.1:81", false},
-		{tcp("127.0.0.1:80"), "[::1]:80", false},
-		{tcp("127.0.0.1:80"), "0.0.0.0:80", false},
-		{tcp("[::]:80"), "0.0.0.0:80", true},
-		{tcp("[::]:80"), ":80", true},
-		{tcp("[::]:80"), "127.0.0.1:80", false},
-		{tcp("0.0.0.0:80"), "0.0.0.0:80", true},
-		{tcp("0.0.0.0:80"), "[::]:80", false},
-		{unix, "unix:/run/x.sock", true},
-		{unix, "unix:/run/y.sock", false},
-		{unix, "127.0.0.1:80", false},
-		{tcp("127.0.0.1:80"), "unix:127.0.0.1:80", false},
-	} {
-		if got := cli.IsAt(c.listener, c.address); got != c.want {
-			t.Errorf("%v at %s: %t", c.listener, c.address, got)
-		}
 	}
 }
 

@@ -1,22 +1,15 @@
 package cli_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"tokend/cli"
 	"tokend/kv"
 )
 
@@ -42,50 +35,6 @@ func TestNotify_watchdog(t *testing.T) {
 		t.Errorf("four times took %v; every 750 ms is wanted", took)
 	}
 	s.stop()
-}
-
-// A store that cannot be read is not hidden from systemd.
-func TestWatch_failing(t *testing.T) {
-	notify := filepath.Join(t.TempDir(), "notify")
-	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = systemd.Close() }()
-	t.Setenv("NOTIFY_SOCKET", notify)
-	t.Setenv("WATCHDOG_USEC", "30000")
-	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
-	failing := errors.New("the disk is gone")
-	s := &service{process: &process{t: t}, systemd: systemd}
-	ctx, cancel := context.WithCancel(context.Background())
-	var fails atomic.Bool
-	var log strings.Builder
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		cli.Watch(ctx, slog.New(slog.NewTextHandler(&log, nil)), func() error {
-			if fails.Load() {
-				return failing
-			}
-			return nil
-		})
-	}()
-	s.expectNotice(`^WATCHDOG=1$`)
-	fails.Store(true)
-	s.expectNotice(`^STATUS=`) // of the check that may have been under way
-	s.expectNotice(`^STATUS=`)
-	buffer := make([]byte, 100)
-	for range 5 {
-		_ = systemd.SetReadDeadline(time.Now().Add(time.Second))
-		if n, err := systemd.Read(buffer); err != nil || strings.HasPrefix(string(buffer[:n]), "WATCHDOG") {
-			t.Errorf("systemd is told %s (%v)", buffer[:n], err)
-		}
-	}
-	cancel()
-	<-ended
-	if !strings.Contains(log.String(), "the disk is gone") {
-		t.Errorf("the log does not say so:\n%s", &log)
-	}
 }
 
 // Each line has its priority, and no time, which the journal has itself.

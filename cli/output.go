@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"tokend/internal/durable"
+	"tokend/internal/hint"
 )
 
 // writeFile writes a file whole or not at all, for its owner alone and durable, and gives
@@ -44,7 +45,7 @@ func replaceable(path string) (string, error) {
 	}
 	info, err := os.Stat(resolved)
 	if err == nil && !info.Mode().IsRegular() {
-		err = &hintedError{fmt.Errorf("%q is not a file", path), "- writes to standard output"}
+		err = hint.New(fmt.Errorf("%q is not a file", path), "- writes to standard output")
 	}
 	return resolved, err
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"tokend/cli/daemon"
+	"tokend/internal/hint"
 	"tokend/kv"
 )
 
@@ -35,12 +37,12 @@ What was revoked after the backup was taken is good again.`,
 				return err
 			}
 			defer closeFile()
-			prepareProcess()
-			data, err := at.open((*dataDir).makeAndLock)
+			daemon.PrepareProcess()
+			data, err := at.open((*daemon.DataDir).MakeAndLock)
 			if err != nil {
 				return err
 			}
-			defer data.close()
+			defer data.Close()
 			return restoreFrom(cmd, in, size, data)
 		},
 	}
@@ -48,36 +50,36 @@ What was revoked after the backup was taken is good again.`,
 	return cmd
 }
 
-func restoreFrom(cmd *cobra.Command, in io.Reader, size int64, data *dataDir) error {
+func restoreFrom(cmd *cobra.Command, in io.Reader, size int64, data *daemon.DataDir) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), interrupts...)
 	defer stop()
 	meter := newMeter(cmd.ErrOrStderr(), "restoring", "restored", size, progressbar.OptionShowBytes(true))
 	defer meter.clear()
-	info, err := kv.Restore(io.TeeReader(in, meter), kv.Options{Dir: data.storePath(), MasterKeys: data.masterKeys},
+	info, err := kv.Restore(io.TeeReader(in, meter), kv.Options{Dir: data.StorePath(), MasterKeys: data.MasterKeys},
 		func(done, _ int) error {
 			meter.sayNowAndThen(done)
 			return interruption(ctx)
 		})
 	switch {
 	case errors.Is(err, kv.ErrNotEmpty):
-		return &hintedError{err, "a backup is never put over a store: move that away first, or choose another folder"}
+		return hint.New(err, "a backup is never put over a store: move that away first, or choose another folder")
 	case errors.Is(err, kv.ErrWrongKey):
-		return &hintedError{fmt.Errorf("%w: %s", err, data.masterKeyFile), "the key of the time when the backup was taken is needed, as a line of that file"}
+		return hint.New(fmt.Errorf("%w: %s", err, data.MasterKeyFile), "the key of the time when the backup was taken is needed, as a line of that file")
 	case err != nil:
 		return err
 	}
 	meter.clear()
 	talk := cmd.ErrOrStderr()
-	say(talk, "restored %s to %s, as they were %s (%s)\n", tokens(info.Tokens), data.storePath(), relative(info.Taken.UnixMilli(), time.Now()), exactly(info.Taken.UnixMilli()))
+	say(talk, "restored %s to %s, as they were %s (%s)\n", tokens(info.Tokens), data.StorePath(), relative(info.Taken.UnixMilli(), time.Now()), exactly(info.Taken.UnixMilli()))
 	say(talk, "warning: what was deleted, turned off, rotated or expired earlier by a change since then is good again as it was;\n"+
 		"tokend token list shows all of them, and tokend token bulk deactivate turns many off\n")
 	install := fmt.Sprintf("install -m 600 -o %d ", os.Geteuid()) // the owner of the folder, whom root became
-	if own := filepath.Join(data.path, "master.key"); data.masterKeyFile != own {
-		say(talk, "hint: the server needs the key too: --master-key-file %s, or\n  %s%[1]s %s\n", shellQuote(data.masterKeyFile), install, shellQuote(own))
+	if own := filepath.Join(data.Path, "master.key"); data.MasterKeyFile != own {
+		say(talk, "hint: the server needs the key too: --master-key-file %s, or\n  %s%[1]s %s\n", hint.Quote(data.MasterKeyFile), install, hint.Quote(own))
 	}
-	if token := filepath.Join(data.path, "admin.token"); isMissing(token) {
+	if token := filepath.Join(data.Path, "admin.token"); isMissing(token) {
 		say(talk, "hint: there is no admin token in the folder; unless the configuration names another:\n"+
-			"  tokend keygen admin | head -1 | %s/dev/stdin %s\n", install, shellQuote(token))
+			"  tokend keygen admin | head -1 | %s/dev/stdin %s\n", install, hint.Quote(token))
 	}
 	return nil
 }

@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"tokend/cli/daemon"
+	"tokend/internal/hint"
+
 	"github.com/spf13/cobra"
 )
 
@@ -24,39 +27,38 @@ func (f *storeFlags) register(cmd *cobra.Command) {
 
 // open takes hold of the folder in some way, and reads the keys. As root it becomes the
 // owner of the folder, whom the server runs as.
-func (f *storeFlags) open(hold func(*dataDir) error) (*dataDir, error) {
+func (f *storeFlags) open(hold func(*daemon.DataDir) error) (*daemon.DataDir, error) {
 	if f.dataDir == "" {
 		return nil, &usageError{errors.New("--data-dir says which folder of data is meant")}
 	}
-	data := &dataDir{path: filepath.Clean(f.dataDir)}
+	data := &daemon.DataDir{Path: filepath.Clean(f.dataDir)}
 	err := f.readKeys(data)
 	if err == nil {
 		err = hold(data)
 	}
 	if err != nil {
-		data.close()
+		data.Close()
 	}
 	return data, err
 }
 
-func (f *storeFlags) readKeys(data *dataDir) error {
+func (f *storeFlags) readKeys(data *daemon.DataDir) error {
 	if f.masterKeyFile != "" { // which only root may be able to read
-		if err := data.readMasterKeys(f.masterKeyFile); err != nil {
+		if err := data.ReadMasterKeys(f.masterKeyFile); err != nil {
 			return err
 		}
 	}
-	if err := becomeOwnerOf(data.path); err != nil {
+	if err := becomeOwnerOf(data.Path); err != nil {
 		return err
 	}
 	if f.masterKeyFile == "" {
-		path := filepath.Join(data.path, "master.key")
+		path := filepath.Join(data.Path, "master.key")
 		if isMissing(path) {
-			return &hintedError{
-				fmt.Errorf("there is no master key in %s", data.path),
-				"put it there as master.key, or name it with --master-key-file; nothing else opens the store",
-			}
+			return hint.New(
+				fmt.Errorf("there is no master key in %s", data.Path),
+				"put it there as master.key, or name it with --master-key-file; nothing else opens the store")
 		}
-		return data.readMasterKeys(path)
+		return data.ReadMasterKeys(path)
 	}
 	return nil
 }

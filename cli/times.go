@@ -67,9 +67,6 @@ func (m *momentValue) String() string {
 // Type implements pflag.Value: what the help calls it.
 func (*momentValue) Type() string { return "time" }
 
-// milliseconds is the moment since 1970.
-func (m *momentValue) milliseconds() string { return strconv.FormatInt(m.UnixMilli(), 10) }
-
 // relative is a moment as people say it: in 29 days, 2 hours ago, just now.
 func relative(ms int64, now time.Time) string {
 	const minute = 60_000

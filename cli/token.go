@@ -2,24 +2,17 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"tokend/api/wire"
+	"tokend/client"
 	"tokend/kv"
-)
-
-const (
-	tokenPath  = "/_/token"
-	valuePath  = "/_/token/value"
-	rotatePath = "/_/token/rotate"
-	bulkPath   = "/_/token/bulk"
-	verifyPath = "/_/token/verify"
 )
 
 // tokenCommands are the commands under tokend token. They share flags.
@@ -50,45 +43,28 @@ or the flags. Values go to standard output and everything else to standard error
 	return cmd
 }
 
-// request is the body of what is asked about a token; nil is left out.
-type tokenRequest struct {
-	Name           string `json:"name"`
-	Active         *bool  `json:"active,omitzero"`
-	Write          *bool  `json:"write,omitzero"`
-	ExpirationDate any    `json:"expiration_date,omitzero"` // milliseconds, or a nil *int64 for null
-	GraceMS        *int64 `json:"grace_ms,omitzero"`
-}
-
-// one asks about one token and prints the answer as it came, where that is
-// wanted. Otherwise show does.
-func (t *tokenCommands) one(cmd *cobra.Command, method, path string, query url.Values, body any, show func(token, time.Time) error) error {
-	if err := kv.CheckName(nameOf(query, body)); err != nil {
+// one asks about one token and prints the answer as it came, where that is wanted. Otherwise
+// show does.
+func (t *tokenCommands) one(cmd *cobra.Command, name string, ask func(context.Context, *server) (show func(now time.Time) error, err error)) error {
+	if err := kv.CheckName(name); err != nil {
 		return err
 	}
 	c, err := t.server.connect()
 	if err != nil {
 		return err
 	}
-	data, raw, err := ask[token](cmd.Context(), c, method, path, query, body)
-	hasValue := method == http.MethodPost || path == valuePath
-	if err == nil && (data[0].Name != nameOf(query, body) || hasValue && data[0].Value == "") {
-		err = c.senseless()
+	ctx := cmd.Context()
+	if t.json {
+		ctx = client.CopyAnswer(ctx, cmd.OutOrStdout())
 	}
+	show, err := ask(ctx, c)
 	if err != nil {
-		return c.explainMissing(cmd.Context(), err, nameOf(query, body))
+		return c.explainMissing(cmd.Context(), err, name)
 	}
 	if t.json {
-		_, err = cmd.OutOrStdout().Write(raw)
-		return err
+		return nil
 	}
-	return show(data[0], time.Now())
-}
-
-func nameOf(query url.Values, body any) string {
-	if request, ok := body.(tokenRequest); ok {
-		return request.Name
-	}
-	return query.Get("name")
+	return show(time.Now())
 }
 
 // expiryFlags decide when a token expires.
@@ -103,23 +79,23 @@ func (f *expiryFlags) register(cmd *cobra.Command) {
 	cmd.Flags().Var(&f.at, "expires-at", "let it expire at this `time`, like 2027-01-01 (local) or 2027-01-01T12:00:00Z")
 }
 
-// decide puts what the flags say into a request.
-func (f *expiryFlags) decide(cmd *cobra.Command, request *tokenRequest) error {
+// decide is what the flags say: nil is nothing, zero is never.
+func (f *expiryFlags) decide(cmd *cobra.Command) (at *time.Time, err error) {
 	switch {
 	case cmd.Flags().Changed("expires-in"):
-		request.ExpirationDate = time.Now().Add(f.in.Duration).UnixMilli()
+		at = new(time.Now().Add(f.in.Duration))
 		if f.in.Duration <= 0 {
-			return &usageError{errors.New("--expires-in must be longer than nothing")}
+			return nil, &usageError{errors.New("--expires-in must be longer than nothing")}
 		}
 	case cmd.Flags().Changed("expires-at"):
-		request.ExpirationDate = f.at.UnixMilli()
+		at = &f.at.Time
 		if !f.at.After(time.Now()) {
-			return &usageError{fmt.Errorf("--expires-at %s is not in the future", f.at.Format(time.DateTime))}
+			return nil, &usageError{fmt.Errorf("--expires-at %s is not in the future", f.at.Format(time.DateTime))}
 		}
 	case f.never:
-		request.ExpirationDate = (*int64)(nil)
+		at = &time.Time{}
 	}
-	return exclusive(cmd, "expires-in", "expires-at", "never-expires")
+	return at, exclusive(cmd, "expires-in", "expires-at", "never-expires")
 }
 
 // either is what a flag or its opposite says, or nil where neither is given.
@@ -160,13 +136,20 @@ func (t *tokenCommands) newCreate() *cobra.Command {
 		Example: "  tokend token create backup --read-only --expires-in 90d",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request := tokenRequest{Name: args[0], Write: new(!readOnly), Active: new(!inactive)}
-			if err := expiry.decide(cmd, &request); err != nil {
+			wanted := client.NewToken{Name: args[0], Write: !readOnly, Inactive: inactive}
+			at, err := expiry.decide(cmd)
+			if err != nil {
 				return err
 			}
-			return t.one(cmd, http.MethodPost, tokenPath, nil, request, func(created token, now time.Time) error {
-				say(cmd.ErrOrStderr(), "created %q: %s\n", created.Name, created.summary(now))
-				return printLine(cmd, created.Value)
+			if at != nil {
+				wanted.ExpiresAt = *at
+			}
+			return t.one(cmd, wanted.Name, func(ctx context.Context, c *server) (func(time.Time) error, error) {
+				created, err := c.Create(ctx, wanted)
+				return func(now time.Time) error {
+					say(cmd.ErrOrStderr(), "created %q: %s\n", created.Name, token{created.Token}.summary(now))
+					return printLine(cmd, created.Value)
+				}, err
 			})
 		},
 	}
@@ -183,8 +166,11 @@ func (t *tokenCommands) newShow() *cobra.Command {
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: t.completeOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.one(cmd, http.MethodGet, tokenPath, url.Values{"name": args}, nil, func(shown token, now time.Time) error {
-				return shown.write(cmd.OutOrStdout(), now, showsColours(cmd.OutOrStdout()))
+			return t.one(cmd, args[0], func(ctx context.Context, c *server) (func(time.Time) error, error) {
+				shown, err := c.Get(ctx, args[0])
+				return func(now time.Time) error {
+					return token{shown}.write(cmd.OutOrStdout(), now, showsColours(cmd.OutOrStdout()))
+				}, err
 			})
 		},
 	}
@@ -199,19 +185,20 @@ func (t *tokenCommands) newUpdate() *cobra.Command {
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: t.completeOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request := tokenRequest{Name: args[0]}
-			err := cmp.Or(expiry.decide(cmd, &request), exclusive(cmd, "active", "inactive"), exclusive(cmd, "read-only", "read-write"))
-			if err != nil {
+			at, err := expiry.decide(cmd)
+			if err := cmp.Or(err, exclusive(cmd, "active", "inactive"), exclusive(cmd, "read-only", "read-write")); err != nil {
 				return err
 			}
-			request.Active = either(cmd, "active", "inactive")
-			request.Write = either(cmd, "read-write", "read-only")
-			if request == (tokenRequest{Name: args[0]}) {
+			patch := client.Patch{Active: either(cmd, "active", "inactive"), Write: either(cmd, "read-write", "read-only"), ExpiresAt: at}
+			if patch == (client.Patch{}) {
 				return &usageError{errors.New("nothing is to be changed: give --active, --inactive, --read-only, --read-write, --expires-in, --expires-at or --never-expires")}
 			}
-			return t.one(cmd, http.MethodPatch, tokenPath, nil, request, func(changed token, now time.Time) error {
-				say(cmd.ErrOrStderr(), "changed %q: %s\n", changed.Name, changed.summary(now))
-				return nil
+			return t.one(cmd, args[0], func(ctx context.Context, c *server) (func(time.Time) error, error) {
+				changed, err := c.Update(ctx, args[0], patch)
+				return func(now time.Time) error {
+					say(cmd.ErrOrStderr(), "changed %q: %s\n", changed.Name, token{changed}.summary(now))
+					return nil
+				}, err
 			})
 		},
 	}
@@ -240,14 +227,16 @@ tells whether anybody still uses it. Another rotation ends the old value at once
 			if grace.Duration > kv.MaxGrace {
 				return &usageError{errors.New("--grace must be at most 30d")}
 			}
-			request := tokenRequest{Name: args[0], GraceMS: new(grace.Milliseconds())}
-			return t.one(cmd, http.MethodPost, rotatePath, nil, request, func(rotated token, now time.Time) error {
-				until := "is no longer good"
-				if at := rotated.PreviousValidUntil; at != nil {
-					until = fmt.Sprintf("ends %s (%s)", relative(*at, now), exactly(*at))
-				}
-				say(cmd.ErrOrStderr(), "rotated %q: its old value %s\n", rotated.Name, until)
-				return printLine(cmd, rotated.Value)
+			return t.one(cmd, args[0], func(ctx context.Context, c *server) (func(time.Time) error, error) {
+				rotated, err := c.Rotate(ctx, args[0], grace.Duration)
+				return func(now time.Time) error {
+					until := "is no longer good"
+					if at := rotated.PreviousValidUntil; at != nil {
+						until = fmt.Sprintf("ends %s (%s)", relative(*at, now), exactly(*at))
+					}
+					say(cmd.ErrOrStderr(), "rotated %q: its old value %s\n", rotated.Name, until)
+					return printLine(cmd, rotated.Value)
+				}, err
 			})
 		},
 	}
@@ -262,8 +251,9 @@ func (t *tokenCommands) newValue() *cobra.Command {
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: t.completeOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.one(cmd, http.MethodGet, valuePath, url.Values{"name": args}, nil, func(shown token, _ time.Time) error {
-				return printLine(cmd, shown.Value)
+			return t.one(cmd, args[0], func(ctx context.Context, c *server) (func(time.Time) error, error) {
+				value, err := c.Value(ctx, args[0])
+				return func(time.Time) error { return printLine(cmd, value) }, err
 			})
 		},
 	}
@@ -278,11 +268,14 @@ func (t *tokenCommands) newDelete() *cobra.Command {
 		ValidArgsFunction: t.server.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return t.bulk(cmd, bulkRequest{Action: "delete", Names: args}, nil)
+				return t.bulk(cmd, wire.Bulk{Action: "delete", Names: args}, client.Filter{})
 			}
-			return t.one(cmd, http.MethodDelete, tokenPath, nil, tokenRequest{Name: args[0]}, func(deleted token, _ time.Time) error {
-				say(cmd.ErrOrStderr(), "deleted %q\n", deleted.Name)
-				return nil
+			return t.one(cmd, args[0], func(ctx context.Context, c *server) (func(time.Time) error, error) {
+				deleted, err := c.Delete(ctx, args[0])
+				return func(time.Time) error {
+					say(cmd.ErrOrStderr(), "deleted %q\n", deleted.Name)
+					return nil
+				}, err
 			})
 		},
 	}

@@ -1,13 +1,13 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 
 	"github.com/spf13/cobra"
 
+	"tokend/api/wire"
+	"tokend/client"
+	"tokend/internal/hint"
 	"tokend/kv"
 )
 
@@ -35,7 +35,7 @@ func (t *tokenCommands) newVerify() *cobra.Command {
 	return cmd
 }
 
-func (t *tokenCommands) verify(cmd *cobra.Command, c *client, need string) error {
+func (t *tokenCommands) verify(cmd *cobra.Command, c *server, need string) error {
 	text, err := readSecret(cmd, "value: ")
 	if err != nil {
 		return err
@@ -44,28 +44,22 @@ func (t *tokenCommands) verify(cmd *cobra.Command, c *client, need string) error
 	if err != nil {
 		return err
 	}
-	response, err := c.sendAs(cmd.Context(), text, jsonType, http.MethodGet, verifyPath, url.Values{"need": {need}}, nil)
-	if refused, ok := errors.AsType[*problem](err); ok && refused.Code == "invalid_token" && value.HasTypo() {
-		return &hintedError{err, "its checksum is wrong: it was mistyped or cut short"}
+	ctx := cmd.Context()
+	if t.json {
+		ctx = client.CopyAnswer(ctx, cmd.OutOrStdout())
+	}
+	verified, err := c.Verify(ctx, text, need)
+	if client.CodeOf(err) == wire.CodeInvalidToken && value.HasTypo() {
+		return hint.New(err, "its checksum is wrong: it was mistyped or cut short")
 	}
 	if err != nil {
-		return err
+		return c.explain(err)
 	}
-	defer func() { _ = response.Body.Close() }()
-	raw, err := c.readAnswer(cmd.Context(), response)
-	if err != nil {
-		return err
-	}
-	data, err := decodeData[token](c, raw)
-	if err != nil {
-		return err
-	}
-	if response.Header.Get("X-Token-Rotated") == "true" {
+	if verified.Rotated {
 		say(cmd.ErrOrStderr(), "this is the value before the last rotation; it will end soon\n")
 	}
 	if t.json {
-		_, err = cmd.OutOrStdout().Write(raw)
-		return err
+		return nil
 	}
-	return printLine(cmd, fmt.Sprintf("%s: %s", data[0].Name, data[0].rights()))
+	return printLine(cmd, fmt.Sprintf("%s: %s", verified.Name, rights(verified.Write)))
 }

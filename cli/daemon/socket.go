@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tokend/config"
+	"tokend/internal/hint"
 )
 
 // ownSocket is a Unix socket that we opened. Its path may lead elsewhere later.
@@ -74,10 +75,9 @@ func (s ownSocket) give(sockets config.UnixSockets) error {
 	// Until here it is for us alone, by our umask.
 	if uid != -1 || gid != -1 { // a sandbox may forbid even to ask
 		if err := s.change(func(path string) error { return os.Chown(path, uid, gid) }); err != nil {
-			return &hintedError{
+			return hint.New(
 				fmt.Errorf("the socket cannot be given to %s: %w", cmp.Or(sockets.Owner, sockets.Group), err),
-				"only root may, and not tokend.service; with systemd, a .socket unit does it",
-			}
+				"only root may, and not tokend.service; with systemd, a .socket unit does it")
 		}
 	}
 	return s.chmod(sockets.FileMode())

@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"errors"
@@ -13,12 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tokend/config"
+	"tokend/internal/hint"
 )
 
 // listeners are all that a server listens on.
 type listeners struct {
 	open    []net.Listener
-	admins  net.Listener // on which users are administrators by who they are; nil: none
+	admins  net.Listener // on which users are administrators by their user; nil: none
 	metrics net.Listener // on which nothing else is; nil: none
 	own     map[string]ownSocket
 }
@@ -79,7 +80,7 @@ func listen(c config.Config) (ls *listeners, err error) {
 		}
 		l, err := ls.listenOn(address, c.UnixSockets)
 		if errors.Is(err, syscall.EADDRINUSE) && len(handedOver) > 0 {
-			return ls, &hintedError{err, "perhaps a socket of systemd has the port: systemctl cat tokend.socket shows them"}
+			return ls, hint.New(err, "perhaps a socket of systemd has the port: systemctl cat tokend.socket shows them")
 		}
 		if err != nil {
 			return ls, err
@@ -127,8 +128,8 @@ func adminSocketMode(c config.Config) string {
 	return "0600"
 }
 
-// localAdmins are the users who are administrators on the admin socket.
-func localAdmins(c config.Config) (map[uint32]string, error) {
+// LocalAdmins are the users, by their numbers, who are administrators on the admin socket.
+func LocalAdmins(c config.Config) (map[uint32]string, error) {
 	users := map[uint32]string{0: "root"}
 	for _, name := range c.AdminUsers {
 		number, err := userNumber(name)
@@ -209,10 +210,9 @@ func (ls *listeners) listenOn(address string, sockets config.UnixSockets) (net.L
 	l, err := net.Listen(network, address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, &hintedError{
+		return nil, hint.New(
 			&inUseError{address},
-			"perhaps another tokend runs already; choose another address with --listen",
-		}
+			"perhaps another tokend runs already; choose another address with --listen")
 	case err != nil:
 		return nil, fmt.Errorf("cannot listen: %w", err)
 	case isSocket:

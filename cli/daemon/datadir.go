@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"crypto/sha256"
@@ -11,27 +11,29 @@ import (
 
 	"tokend/config"
 	"tokend/internal/durable"
+	"tokend/internal/hint"
 	"tokend/kv"
 )
 
-// dataDir is the folder of data, held by this process, and what is needed to
+// DataDir is the folder of data, held by this process, and what is needed to
 // open the store in it.
-type dataDir struct {
-	path       string
+type DataDir struct {
+	Path       string
 	firstStart bool
 	lock       *os.File
 
-	masterKeyFile string
-	masterKeys    []kv.MasterKey
+	MasterKeyFile string
+	MasterKeys    []kv.MasterKey
 
 	adminTokenFile string // empty: the administrators are all in the configuration
 	adminToken     [sha256.Size]byte
 }
 
-func (d *dataDir) storePath() string { return filepath.Join(d.path, "store") }
+// StorePath is where the store is in it.
+func (d *DataDir) StorePath() string { return filepath.Join(d.Path, "store") }
 
-// close lets go of the folder.
-func (d *dataDir) close() {
+// Close lets go of the folder.
+func (d *DataDir) Close() {
 	if d.lock != nil {
 		_ = d.lock.Close()
 	}
@@ -40,9 +42,9 @@ func (d *dataDir) close() {
 // open reads what the store needs. At the first start it makes the folder and
 // those of the two secrets that are not configured to lie elsewhere. What can be
 // refused without making anything is refused before.
-func (d *dataDir) open(c config.Config) error {
+func (d *DataDir) open(c config.Config) error {
 	if c.MasterKeyFile != "" {
-		if err := d.readMasterKeys(c.MasterKeyFile); err != nil {
+		if err := d.ReadMasterKeys(c.MasterKeyFile); err != nil {
 			return err
 		}
 	}
@@ -51,11 +53,11 @@ func (d *dataDir) open(c config.Config) error {
 			return err
 		}
 	}
-	if err := d.makeAndLock(); err != nil {
+	if err := d.MakeAndLock(); err != nil {
 		return err
 	}
 	var err error
-	if d.firstStart, err = isEmptyOrMissing(d.storePath()); err != nil {
+	if d.firstStart, err = IsEmptyOrMissing(d.StorePath()); err != nil {
 		return err
 	}
 	if c.MasterKeyFile == "" {
@@ -70,7 +72,7 @@ func (d *dataDir) open(c config.Config) error {
 }
 
 // readAdminAgain reads the admin token as it is now.
-func (d *dataDir) readAdminAgain(c config.Config) error {
+func (d *DataDir) readAdminAgain(c config.Config) error {
 	d.firstStart, d.adminTokenFile = false, ""
 	if c.AdminTokenFile != "" {
 		return d.readAdminToken(c.AdminTokenFile)
@@ -81,27 +83,27 @@ func (d *dataDir) readAdminAgain(c config.Config) error {
 // hasOtherAdmins reports whether anybody can manage tokens without the admin token.
 func hasOtherAdmins(c config.Config) bool { return len(c.Admins) > 0 || c.AdminSocket != "" }
 
-// makeAndLock makes the folder if it is missing and locks it if it is not.
-func (d *dataDir) makeAndLock() error {
+// MakeAndLock makes the folder if it is missing and locks it if it is not.
+func (d *DataDir) MakeAndLock() error {
 	if d.lock != nil {
 		return nil
 	}
-	err := os.Mkdir(d.path, 0o700)
+	err := os.Mkdir(d.Path, 0o700)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the data folder cannot be made: %s does not exist", filepath.Dir(d.path))
+		return fmt.Errorf("the data folder cannot be made: %s does not exist", filepath.Dir(d.Path))
 	case err != nil && !errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("the data folder cannot be made: %w", err)
 	}
-	if err := durable.SyncDir(filepath.Dir(d.path)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(d.Path)); err != nil {
 		return err
 	}
-	return d.lockExisting()
+	return d.LockExisting()
 }
 
-// lockExisting takes hold of the folder if it is there.
-func (d *dataDir) lockExisting() error {
-	folder, err := os.Open(d.path)
+// LockExisting takes hold of the folder if it is there.
+func (d *DataDir) LockExisting() error {
+	folder, err := os.Open(d.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -114,30 +116,29 @@ func (d *dataDir) lockExisting() error {
 	case err != nil:
 		return fmt.Errorf("the data folder cannot be used: %w", err)
 	case !info.IsDir():
-		return fmt.Errorf("the data folder %s is not a folder", d.path)
+		return fmt.Errorf("the data folder %s is not a folder", d.Path)
 	case info.Mode().Perm()&0o077 != 0:
-		return &hintedError{
-			fmt.Errorf("the data folder %s has mode %#o; only its owner may use it", d.path, info.Mode().Perm()),
-			"chmod 700 " + shellQuote(d.path),
-		}
+		return hint.New(
+			fmt.Errorf("the data folder %s has mode %#o; only its owner may use it", d.Path, info.Mode().Perm()),
+			"chmod 700 "+hint.Quote(d.Path))
 	}
 	err = syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return &hintedError{
-			fmt.Errorf("another tokend holds the data folder %s", d.path),
-			"stop it, or choose another folder with --data-dir",
-		}
+		return hint.New(
+			fmt.Errorf("another tokend holds the data folder %s", d.Path),
+			"stop it, or choose another folder with --data-dir")
 	}
 	return err
 }
 
-func (d *dataDir) readMasterKeys(path string) (err error) {
-	d.masterKeys, err = readMasterKeys(path)
-	d.masterKeyFile = path
+// ReadMasterKeys reads a key file, which may be anywhere.
+func (d *DataDir) ReadMasterKeys(path string) (err error) {
+	d.MasterKeys, err = readMasterKeys(path)
+	d.MasterKeyFile = path
 	return err
 }
 
-func (d *dataDir) readAdminToken(path string) error {
+func (d *DataDir) readAdminToken(path string) error {
 	token, err := config.ReadAdminToken(path)
 	if err != nil {
 		return fmt.Errorf("admin token: %w", err)
@@ -149,30 +150,29 @@ func (d *dataDir) readAdminToken(path string) error {
 
 // ownMasterKey reads the key in the folder, or makes it at the first start. A
 // store never gets a new key: it would be lost with the old one.
-func (d *dataDir) ownMasterKey() error {
-	path := filepath.Join(d.path, "master.key")
-	switch missing, err := isEmptyOrMissing(path); {
+func (d *DataDir) ownMasterKey() error {
+	path := filepath.Join(d.Path, "master.key")
+	switch missing, err := IsEmptyOrMissing(path); {
 	case err != nil:
 		return err
 	case !missing:
-		return d.readMasterKeys(path)
+		return d.ReadMasterKeys(path)
 	case !d.firstStart:
-		return &hintedError{
-			fmt.Errorf("the store in %s exists, but its master key %s is missing", d.path, path),
-			"put the key file back, or name it with --master-key-file; nothing else opens this store",
-		}
+		return hint.New(
+			fmt.Errorf("the store in %s exists, but its master key %s is missing", d.Path, path),
+			"put the key file back, or name it with --master-key-file; nothing else opens this store")
 	}
 	if err := writeSecret(path, kv.NewMasterKey().Encode()); err != nil {
 		return err
 	}
-	return d.readMasterKeys(path)
+	return d.ReadMasterKeys(path)
 }
 
 // ownAdminToken reads the token in the folder, or makes it at the first start.
 // Later it may be missing if the configuration has other administrators.
-func (d *dataDir) ownAdminToken(others bool) error {
-	path := filepath.Join(d.path, "admin.token")
-	switch missing, err := isEmptyOrMissing(path); {
+func (d *DataDir) ownAdminToken(others bool) error {
+	path := filepath.Join(d.Path, "admin.token")
+	switch missing, err := IsEmptyOrMissing(path); {
 	case err != nil:
 		return err
 	case !missing:
@@ -180,20 +180,19 @@ func (d *dataDir) ownAdminToken(others bool) error {
 	case !d.firstStart && others:
 		return nil
 	case !d.firstStart:
-		return &hintedError{
+		return hint.New(
 			fmt.Errorf("nobody could manage tokens: %s is missing and the configuration has neither an [[admin]] nor an admin_socket", path),
-			fmt.Sprintf("(umask 077; tokend keygen admin | head -1 > %s)", shellQuote(path)),
-		}
+			fmt.Sprintf("(umask 077; tokend keygen admin | head -1 > %s)", hint.Quote(path)))
 	}
-	if err := writeSecret(path, kv.NewValue(adminPrefix).Reveal()); err != nil {
+	if err := writeSecret(path, kv.NewValue(AdminPrefix).Reveal()); err != nil {
 		return err
 	}
 	return d.readAdminToken(path)
 }
 
-// isEmptyOrMissing reports whether there is nothing at a path: no file, or a
+// IsEmptyOrMissing reports whether there is nothing at a path: no file, or a
 // folder with nothing in it.
-func isEmptyOrMissing(path string) (bool, error) {
+func IsEmptyOrMissing(path string) (bool, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil

@@ -16,7 +16,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"tokend/cli/daemon"
+	"tokend/client"
 	"tokend/config"
+	"tokend/internal/hint"
 )
 
 // systemConfig is where a server that runs as a service has its configuration.
@@ -38,58 +41,74 @@ func (f *clientFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.allowPlaintext, "allow-plaintext", false, "speak plain HTTP to another machine")
 }
 
-// connect gives a client with an admin token.
-func (f *clientFlags) connect() (*client, error) {
-	c, err := f.reach(adminAddress)
+// connect gives a client with an admin token, or on the admin socket without one.
+func (f *clientFlags) connect() (*server, error) {
+	address, err := f.address(adminAddress)
 	if err != nil {
 		return nil, err
 	}
-	c.source = cmp.Or(f.adminTokenFile, os.Getenv("TOKEND_ADMIN_TOKEN_FILE"))
-	if c.source == "" {
-		server, err := f.serverConfig()
+	source := cmp.Or(f.adminTokenFile, os.Getenv("TOKEND_ADMIN_TOKEN_FILE"))
+	if source == "" {
+		configured, err := f.serverConfig()
 		if err != nil {
 			return nil, err
 		}
-		if server.AdminSocket != "" && c.address == "unix:"+server.AdminSocket {
-			return c, nil // where the server knows who we are
+		if configured.AdminSocket != "" && address == "unix:"+configured.AdminSocket {
+			return f.client(address, "", "") // where the server knows who we are
 		}
-		c.source = cmp.Or(server.AdminTokenFile, filepath.Join(server.DataDir, "admin.token"))
+		source = cmp.Or(configured.AdminTokenFile, filepath.Join(configured.DataDir, "admin.token"))
 	}
-	c.token, err = config.ReadClientToken(c.source)
+	if _, err := f.client(address, "", ""); err != nil { // what is wrong with the address is said first
+		return nil, err
+	}
+	token, err := config.ReadClientToken(source)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		err = &hintedError{fmt.Errorf("the admin token cannot be read by you: %w", err), "try sudo, or name one of your own with --admin-token-file or TOKEND_ADMIN_TOKEN_FILE"}
+		return nil, hint.New(fmt.Errorf("you may not read the admin token: %w", err), "try sudo, or name one of your own with --admin-token-file or TOKEND_ADMIN_TOKEN_FILE")
 	case errors.Is(err, fs.ErrNotExist):
-		err = &hintedError{fmt.Errorf("the admin token is not there: %w", err), "the server makes it at its first start, in its data folder; --admin-token-file or TOKEND_ADMIN_TOKEN_FILE says where it is"}
+		return nil, hint.New(fmt.Errorf("the admin token is not there: %w", err), "the server makes it at its first start, in its data folder; --admin-token-file or TOKEND_ADMIN_TOKEN_FILE says where it is")
 	case err != nil:
-		err = fmt.Errorf("admin token: %w", err)
+		return nil, fmt.Errorf("admin token: %w", err)
 	}
-	return c, err
+	return f.client(address, token, source)
 }
 
 // connectAsNobody gives a client without a token, for what needs none.
-func (f *clientFlags) connectAsNobody() (*client, error) {
-	return f.reach(func(server config.Config) string {
-		at := address(server)
+func (f *clientFlags) connectAsNobody() (*server, error) {
+	address, err := f.address(func(configured config.Config) string {
+		at := address(configured)
 		if strings.HasPrefix(at, "https://") { // whose certificate is for another name than this machine has for itself
-			at = adminAddress(server)
+			at = adminAddress(configured)
 		}
 		return at
 	})
+	if err != nil {
+		return nil, err
+	}
+	return f.client(address, "", "")
 }
 
-// reach gives a client for the server that was named, or else for the one on this
-// machine.
-func (f *clientFlags) reach(of func(config.Config) string) (*client, error) {
-	address := cmp.Or(f.addr, os.Getenv("TOKEND_ADDR"))
-	if address == "" {
-		server, err := f.serverConfig()
-		if err != nil {
-			return nil, err
-		}
-		address = of(server)
+func (f *clientFlags) client(address, token, source string) (*server, error) {
+	c, err := client.New(address, client.Options{Token: token, AllowPlaintext: f.allowPlaintext, UserAgent: "tokend/" + build().Version})
+	if _, ok := errors.AsType[*client.AddressError](err); ok {
+		return nil, &usageError{err}
 	}
-	return newClient(address, f.allowPlaintext)
+	if _, ok := errors.AsType[*client.PlaintextError](err); ok {
+		return nil, hint.New(err, "use https://, or --allow-plaintext where the network is trusted")
+	}
+	return &server{c, source}, err
+}
+
+// address is that of the server that was named, or else of the one on this machine.
+func (f *clientFlags) address(of func(config.Config) string) (string, error) {
+	if address := cmp.Or(f.addr, os.Getenv("TOKEND_ADDR")); address != "" {
+		return address, nil
+	}
+	configured, err := f.serverConfig()
+	if err != nil {
+		return "", err
+	}
+	return of(configured), nil
 }
 
 // serverConfig is what the server on this machine is configured with.
@@ -102,7 +121,7 @@ func (f *clientFlags) serverConfig() (config.Config, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return config.Default(), nil
 	case errors.Is(err, fs.ErrPermission):
-		err = &hintedError{err, "try sudo, or give --addr and --admin-token-file"}
+		err = hint.New(err, "try sudo, or give --addr and --admin-token-file")
 	}
 	return c, err
 }
@@ -122,7 +141,7 @@ func adminAddress(server config.Config) string {
 }
 
 func isLocalAdmin(server config.Config) bool {
-	users, err := localAdmins(server)
+	users, err := daemon.LocalAdmins(server)
 	_, ok := users[uint32(os.Geteuid())] //nolint:gosec // a user's number has 32 bits
 	return err == nil && ok
 }
@@ -154,14 +173,6 @@ func address(server config.Config) string {
 	return scheme + first
 }
 
-// cause takes what we say ourselves off an error of the system.
-func cause(err error) error {
-	if syscall, ok := errors.AsType[*os.SyscallError](err); ok {
-		return syscall.Err
-	}
-	return err
-}
-
 // completeNames offers the names of tokens to a shell. It stays silent where it
 // cannot.
 func (f *clientFlags) completeNames(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
@@ -177,6 +188,6 @@ func (f *clientFlags) completeNames(cmd *cobra.Command, _ []string, begun string
 	}
 	// A shell evaluates what it is offered, so it is not offered what means
 	// something to it.
-	names = slices.DeleteFunc(names, func(name string) bool { return shellQuote(name) != name })
+	names = slices.DeleteFunc(names, func(name string) bool { return hint.Quote(name) != name })
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"errors"
@@ -28,7 +28,10 @@ type line struct {
 // sinkPatience is how long a line may take.
 const sinkPatience = time.Second
 
-var errSinkStuck = errors.New("nobody takes what is written there")
+var errSinkStuck = errors.New("log writer blocked")
+
+// NewSink gives a writer of whole lines before another writer.
+func NewSink(w io.Writer) io.Writer { return newSink(w) }
 
 func newSink(w io.Writer) *sink {
 	s := &sink{lines: make(chan line)}

@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"errors"
@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prepareProcess makes the process one that serves.
-func prepareProcess() {
+// PrepareProcess makes the process one that holds a store: what it makes is for its owner, and
+// its memory is private.
+func PrepareProcess() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50) // there is little garbage, so memory is worth more than a rare collection
 	}

@@ -4,49 +4,25 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"time"
+
+	"tokend/api/wire"
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/term"
-
-	"tokend/kv"
 )
 
-// token is a token as the server shows it.
-type token struct {
-	Name               string `json:"name"`
-	Active             bool   `json:"active"`
-	Write              bool   `json:"write"`
-	Status             string `json:"status"`
-	Expires            bool   `json:"expires"`
-	ExpirationDate     int64  `json:"expiration_date"`
-	CreatedAt          int64  `json:"created_at"`
-	UpdatedAt          int64  `json:"updated_at"`
-	LastUsedAt         *int64 `json:"last_used_at"`
-	PreviousValidUntil *int64 `json:"previous_valid_until"`
-	PreviousLastUsedAt *int64 `json:"previous_last_used_at"`
-	Value              string `json:"token"`
-}
+// token is a token as it is shown to people.
+type token struct{ wire.Token }
 
-// makesSense reports whether a server could mean it, and a terminal may see it.
-func (t *token) makesSense() bool {
-	if t.Value != "" {
-		if _, err := kv.ParseValue(t.Value); err != nil {
-			return false
-		}
-	}
-	return kv.CheckName(t.Name) == nil && slices.Contains([]string{"", "active", "inactive", "expired"}, t.Status)
-}
-
-func (t *token) rights() string {
-	if t.Write {
+func rights(write bool) string {
+	if write {
 		return "read and write"
 	}
 	return "read"
 }
 
-func (t *token) expiry(now time.Time) string {
+func (t token) expiry(now time.Time) string {
 	if !t.Expires {
 		return "never"
 	}
@@ -61,9 +37,9 @@ func lastUse(ms *int64, now time.Time) string {
 }
 
 // oldValue is whether anybody still uses the value before the last rotation.
-func (t *token) oldValue(now time.Time) string {
+func (t token) oldValue(now time.Time) string {
 	switch {
-	case t.PreviousValidUntil == nil:
+	case t.Grace == nil:
 		return "-"
 	case t.PreviousLastUsedAt == nil:
 		return "unused"
@@ -72,8 +48,8 @@ func (t *token) oldValue(now time.Time) string {
 }
 
 // summary is a token in a few words, behind its name.
-func (t *token) summary(now time.Time) string {
-	text := "may " + t.rights()
+func (t token) summary(now time.Time) string {
+	text := "may " + rights(t.Write)
 	switch {
 	case t.Status == "expired":
 		text += ", expired " + relative(t.ExpirationDate, now)
@@ -96,7 +72,7 @@ func writeHeader(w io.Writer) error {
 	return err
 }
 
-func (t *token) writeRow(w io.Writer, now time.Time, colours bool) error {
+func (t token) writeRow(w io.Writer, now time.Time, colours bool) error {
 	may := "read"
 	if t.Write {
 		may = "write"
@@ -106,12 +82,12 @@ func (t *token) writeRow(w io.Writer, now time.Time, colours bool) error {
 }
 
 // write shows everything about a token.
-func (t *token) write(w io.Writer, now time.Time, colours bool) error {
+func (t token) write(w io.Writer, now time.Time, colours bool) error {
 	moment := func(ms int64) string { return fmt.Sprintf("%s (%s)", relative(ms, now), exactly(ms)) }
 	lines := [][2]string{
 		{"name", t.Name},
 		{"status", status(t.Status, 0, colours)},
-		{"may", t.rights()},
+		{"may", rights(t.Write)},
 		{"expires", "never"},
 		{"last used", "never"},
 		{"created", moment(t.CreatedAt)},
@@ -123,12 +99,12 @@ func (t *token) write(w io.Writer, now time.Time, colours bool) error {
 	if t.LastUsedAt != nil {
 		lines[4][1] = moment(*t.LastUsedAt)
 	}
-	if t.PreviousValidUntil != nil {
+	if t.Grace != nil {
 		used := "never"
 		if t.PreviousLastUsedAt != nil {
 			used = moment(*t.PreviousLastUsedAt)
 		}
-		lines = append(lines, [2]string{"old value", "ends " + moment(*t.PreviousValidUntil)}, [2]string{"  last used", used})
+		lines = append(lines, [2]string{"old value", "ends " + moment(t.PreviousValidUntil)}, [2]string{"  last used", used})
 	}
 	for _, line := range lines {
 		if _, err := fmt.Fprintf(w, "%-13s%s\n", line[0]+":", line[1]); err != nil {

@@ -5,9 +5,9 @@ import (
 	"io"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
+	"tokend/kv/backup"
 
-	"tokend/kv"
+	"github.com/schollz/progressbar/v3"
 )
 
 // meter tells a person how far something is: by a bar on a terminal, elsewhere by a
@@ -40,7 +40,7 @@ func (m *meter) Write(p []byte) (int, error) {
 
 // tokens says how many are done, and about how many there will be, until somebody
 // interrupts it.
-func (m *meter) tokens(ctx context.Context) kv.Progress {
+func (m *meter) tokens(ctx context.Context) backup.Progress {
 	return func(done, about int) error {
 		if m.bar != nil && about > 0 {
 			m.bar.ChangeMax(max(done, about))

@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"crypto/tls"
@@ -96,14 +96,14 @@ func (s *service) prepare(c config.Config) (*prepared, error) {
 		AccessLog:      c.Log.Access,
 		MetricsToken:   c.Metrics.Token,
 	}}
-	if p.settings.LocalAdmins, err = localAdmins(c); err != nil {
+	if p.settings.LocalAdmins, err = LocalAdmins(c); err != nil {
 		return nil, err
 	}
 	if p.tls, err = loadTLS(c.TLS); err != nil {
 		return nil, err
 	}
 	if c.Audit.Enabled {
-		p.settings.Audit = api.Audit{Handler: newHandler(c.Log, s.logSink, isJournal(s.stderr), slog.LevelInfo), Required: c.Audit.Required}
+		p.settings.Audit = api.Audit{Handler: newHandler(c.Log, s.logSink, IsJournal(s.stderr), slog.LevelInfo), Required: c.Audit.Required}
 	}
 	if c.Audit.File != "" {
 		if p.auditFile, err = openAuditFile(c.Audit.File); err != nil {
@@ -139,7 +139,7 @@ func (s *service) letIn(c config.Config) error {
 
 // admins are all who may manage tokens. Nobody may be two of them: it would
 // depend on the order what he may do.
-func admins(c config.Config, data *dataDir) ([]api.Admin, error) {
+func admins(c config.Config, data *DataDir) ([]api.Admin, error) {
 	var all []api.Admin
 	if data.adminTokenFile != "" {
 		all = append(all, api.Admin{Name: config.AdminTokenFile, SHA256: data.adminToken, Write: true})

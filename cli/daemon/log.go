@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"context"
@@ -36,9 +36,9 @@ func newFormat(c config.Log, w io.Writer, options *slog.HandlerOptions) slog.Han
 	return slog.NewTextHandler(w, options)
 }
 
-// isJournal reports whether what is written goes to systemd's journal, which
+// IsJournal reports whether what is written goes to systemd's journal, which
 // knows the time itself and takes a priority from the beginning of each line.
-func isJournal(w io.Writer) bool {
+func IsJournal(w io.Writer) bool {
 	ok, err := journal.StderrIsJournalStream()
 	return err == nil && ok && w == os.Stderr
 }
