@@ -112,11 +112,10 @@ func alertRules(t *testing.T) (all rules) {
 	return all
 }
 
-// Each alert says what is the matter and what to do, and its section in the README's
-// runbook is where it says.
+// Each alert says what is the matter and what to do, and its section of the runbook is where
+// it says.
 func TestAlerts(t *testing.T) {
-	_, runbook, _ := strings.Cut(read(t, "../README.md"), "\n## Runbook\n")
-	sections := regexp.MustCompile(`(?m)^### (.+)$`).FindAllStringSubmatch(runbook, -1)
+	sections := regexp.MustCompile(`(?m)^## (.+)$`).FindAllStringSubmatch(read(t, "../docs/runbook.md"), -1)
 	var described []string
 	for _, section := range sections {
 		described = append(described, section[1])
@@ -136,7 +135,7 @@ func TestAlerts(t *testing.T) {
 					t.Errorf("%s: %s %q", rule.Alert, annotation, rule.Annotations[annotation])
 				}
 			}
-			if want := "file:///usr/share/doc/tokend/README.md#" + strings.ToLower(rule.Alert); rule.Annotations["runbook_url"] != want {
+			if want := "file:///usr/share/doc/tokend/docs/runbook.md#" + strings.ToLower(rule.Alert); rule.Annotations["runbook_url"] != want {
 				t.Errorf("%s: runbook_url %q, want %s", rule.Alert, rule.Annotations["runbook_url"], want)
 			}
 			if !strings.Contains(rule.Expr, `job="tokend"`) {

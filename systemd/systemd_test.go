@@ -137,44 +137,44 @@ func TestInstallation(t *testing.T) {
 		m.run("systemctl stop tokend && systemctl enable --now tokend.socket && systemctl start tokend")
 		m.expect("curl -sS --unix-socket /run/tokend/tokend.sock http://localhost/readyz", `"ready"`)
 	})
-	step("the README's way to rotate the admin token", func(*testing.T) {
+	step("the docs' way to rotate the admin token", func(*testing.T) {
 		m.run("cp /var/lib/tokend/admin.token /root/old.token")
-		m.follow("… rotate an admin token?")
+		m.follow("Rotate an admin token")
 		m.run("cp /var/lib/tokend/admin.token /root/admin.token")
 		const list = "sed 's/^/Authorization: Bearer /' /root/%s.token | curl -sS -H @- http://127.0.0.1:8470/_/token"
 		m.awaitOutput(fmt.Sprintf(list, "admin"), `"backup"`)
 		m.expect(fmt.Sprintf(list, "old"), `"invalid_token"`)
 	})
-	step("the README's way to rotate the master key", func(*testing.T) {
+	step("the docs' way to rotate the master key", func(*testing.T) {
 		m.run("cp -p /var/lib/tokend/master.key /root/old.key")
-		m.follow("… rotate the master key?")
+		m.follow("Rotate the master key")
 		m.run("systemctl restart tokend")
 		m.expect("tokend token verify < /root/backup.token", "backup: read and write")
 		m.refuse("cmp /root/old.key /var/lib/tokend/master.key", "differ")
 		m.expect("wc -l < /var/lib/tokend/master.key", "1\n")
 	})
-	step("the daily backup, and the README's way to restore it", func(*testing.T) {
+	step("the daily backup, and the docs' way to restore it", func(*testing.T) {
 		m.expect("systemctl list-timers --no-pager tokend-backup.timer", "tokend-backup.service")
 		m.run("tokend token create restored > /root/restored.token && systemctl start tokend-backup.service")
 		m.expect("journalctl -u tokend-backup -o cat", "backed up 2 tokens to /var/backups/tokend/tokend-")
 		m.expect("stat -c '%a %U' /var/backups/tokend/*", "600 root\n")
 		m.run("tokend token delete restored")
-		m.follow("… restore a backup?")
+		m.follow("Restore a backup")
 		m.awaitOutput("tokend token verify < /root/restored.token", "restored: read and write")
 		m.expect("find /var/lib/tokend ! -user tokend | wc -l", "0\n")
 		m.run("tokend token delete restored && rm -r /var/lib/tokend/store.old")
 	})
-	step("the README's way to keep both as encrypted credentials", func(*testing.T) {
+	step("the docs' way to keep both as encrypted credentials", func(*testing.T) {
 		m.run("cp -p /var/lib/tokend/master.key /root/master.key")
-		m.follow("… keep the master key and the admin token out of the data folder?")
+		m.follow("Keep the master key and the admin token out of the data folder")
 		m.expect("tokend token verify < /root/backup.token", "backup: read and write")
 		m.expect("sed 's/^/Authorization: Bearer /' /root/admin.token | curl -sS -H @- http://127.0.0.1:8470/_/token", `"backup"`)
 		m.expect("ls /var/lib/tokend", "store\n")
 	})
-	step("the README's way to put it behind TLS", func(t *testing.T) {
+	step("the docs' way to put it behind TLS", func(t *testing.T) {
 		m.certify(t, "/root/cert.pem", "/root/key.pem")
 		m.run("cp /root/cert.pem /etc/tokend/ && install -m 640 -g tokend /root/key.pem /etc/tokend/")
-		_, listen, _ := strings.Cut(m.block("… put it behind TLS?", "toml"), "\n") // behind the file's name
+		_, listen, _ := strings.Cut(m.block("Put it behind TLS", "toml"), "\n") // behind the file's name
 		listen, tls, _ := strings.Cut(listen, "\n")
 		shipped := regexp.MustCompile(`(?m)^listen = .*$`).ReplaceAllLiteralString(m.run("cat /root/config.toml"), listen)
 		m.write("/etc/tokend/config.toml", shipped+tls)
@@ -222,9 +222,9 @@ func TestInstallation(t *testing.T) {
 		m.expect("systemctl is-active tokend.service tokend.socket", "active\nactive\n")
 		m.expect("tokend token verify < /root/backup.token", "backup: read and write")
 	})
-	step("the README's way to move it to another machine", func(*testing.T) {
+	step("the docs' way to move it to another machine", func(*testing.T) {
 		m.run("rm /etc/credstore.encrypted/tokend.* && install -m 600 -o tokend /root/master.key /var/lib/tokend/master.key")
-		commands := m.readme("… move it to another machine?")
+		commands := m.commands("Move it to another machine")
 		m.run("cd /root && " + commands[0])
 		m.run("apt-get purge -y tokend && apt-get install -y /root/present.deb")
 		m.run("cd /root && " + commands[1])
@@ -234,37 +234,40 @@ func TestInstallation(t *testing.T) {
 	step("purge removes the data", func(*testing.T) {
 		m.run("apt-get purge -y tokend")
 		m.run("test ! -e /var/lib/tokend && test ! -e /var/log/tokend && test ! -e /run/tokend")
-		m.expect("ls -x /etc/tokend", "cert.pem  key.pem\n") // what the administrator put there is his
+		m.expect("ls -x /etc/tokend", "cert.pem  key.pem\n") // what the administrator put there is theirs
 		m.expect("systemctl list-unit-files 'tokend*' --no-legend --no-pager | wc -l", "0")
 	})
 }
 
-// block is the first block of a kind in the README behind one of its questions.
-func (m *machine) block(question, kind string) string {
+// block is what stands in the blocks of a kind in a section of docs/operations.md.
+func (m *machine) block(section, kind string) (text string) {
 	m.t.Helper()
-	content, err := os.ReadFile("../README.md")
+	content, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	_, behind, found := strings.Cut(string(content), "**"+question+"**")
-	_, block, _ := strings.Cut(behind, "```"+kind+"\n")
-	block, _, _ = strings.Cut(block, "```")
-	if !found || block == "" {
-		m.t.Fatalf("the README does not answer %s", question)
+	_, rest, _ := strings.Cut(string(content), "\n## "+section+"\n")
+	rest, _, _ = strings.Cut(rest, "\n## ")
+	for _, part := range strings.Split(rest, "```"+kind+"\n")[1:] {
+		block, _, _ := strings.Cut(part, "```")
+		text += block
 	}
-	return block
+	if text == "" {
+		m.t.Fatalf("docs/operations.md does not say how to: %s", section)
+	}
+	return text
 }
 
-// readme is the commands in such a block.
-func (m *machine) readme(question string) []string {
+// commands are those of such a section.
+func (m *machine) commands(section string) []string {
 	m.t.Helper()
-	return strings.Split(strings.TrimSpace(strings.ReplaceAll(m.block(question, "sh"), "sudo ", "")), "\n") // root we are
+	return strings.Split(strings.TrimSpace(strings.ReplaceAll(m.block(section, "sh"), "sudo ", "")), "\n") // root we are
 }
 
 // follow runs them.
-func (m *machine) follow(question string) {
+func (m *machine) follow(section string) {
 	m.t.Helper()
-	for _, command := range m.readme(question) {
+	for _, command := range m.commands(section) {
 		m.run(command)
 	}
 }
