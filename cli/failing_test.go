@@ -324,3 +324,104 @@ func TestTorture_failingDisk(t *testing.T) {
 	}
 	t.Logf("it lived on in %d of %d failures", rounds-ended, rounds)
 }
+
+// Every trouble again while nobody writes: the flush of last uses is then the only thing that
+// meets the disk. Every verification is answered, and what was used before is known
+// afterwards.
+func TestTorture_verificationsOnly(t *testing.T) {
+	type trouble struct {
+		begin, end func(p *process, d *disk)
+		kill       bool // the process, in the middle of it
+	}
+	nothing := func(*process, *disk) {}
+	cut := func(_ *process, d *disk) { d.cut() }
+	restore := func(_ *process, d *disk) { d.restore() }
+	fill := func(_ *process, d *disk) { d.fill(0) }
+	empty := func(_ *process, d *disk) { d.clear() }
+	for name, trouble := range map[string]trouble{
+		"full disk":            {fill, empty, false},
+		"full disk and a kill": {fill, empty, true},
+		"failing disk":         {cut, restore, true},
+		"kill":                 {nothing, nothing, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDisk(t)
+			var values []string
+			for round := range inLongRun(6, 1) {
+				p := startProcess(t, d.path)
+				for i := range 20 {
+					_, created, err := p.ask("POST", "/_/token", fmt.Sprintf(`{"name":"%d-%d"}`, round, i))
+					if err != nil || len(created) != 1 {
+						t.Fatal(created, err)
+					}
+					values = append(values, created[0].Token)
+				}
+				p.verifyAll(values)
+				p.awaitFlush()
+				stop := make(chan struct{})
+				var clients sync.WaitGroup
+				for client := range 4 {
+					clients.Go(func() { p.verifyUntil(stop, values, client) })
+				}
+				trouble.begin(p, d)
+				time.Sleep(time.Second) // of verifications, in which a quarter of the shards is flushed
+				close(stop)
+				clients.Wait()
+				if trouble.kill {
+					_ = p.cmd.Process.Kill()
+					_ = p.cmd.Wait()
+					trouble.end(p, d)
+				} else {
+					trouble.end(p, d)
+					p.awaitStatus(http.StatusCreated, "POST", "/_/token", fmt.Sprintf(`{"name":"healed-%d"}`, round))
+					_, _, _ = p.ask("DELETE", fmt.Sprintf("/_/token?name=healed-%d", round), "")
+					p.stop()
+				}
+				expectSound(t, d.path)
+			}
+			p := startProcess(t, d.path)
+			_, listed, err := p.ask("GET", "/_/token", "")
+			if err != nil || len(listed) != len(values) {
+				t.Errorf("%d of %d tokens, %v", len(listed), len(values), err)
+			}
+			for _, token := range listed {
+				if token.LastUsedAt == nil {
+					t.Errorf("%s: its last use is lost", token.Name)
+				}
+			}
+			p.stop()
+		})
+	}
+}
+
+// verifyAll presents each value once.
+func (p *process) verifyAll(values []string) {
+	p.t.Helper()
+	for i, value := range values {
+		if status, err := p.present(value); err != nil || status != http.StatusOK {
+			p.t.Fatalf("value %d: %d, %v\n%s", i, status, err, &p.log)
+		}
+	}
+}
+
+// verifyUntil presents values in turn until it is told to stop.
+func (p *process) verifyUntil(stop <-chan struct{}, values []string, first int) {
+	for i := first; ; i++ {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		if status, err := p.present(values[i%len(values)]); err != nil || status != http.StatusOK {
+			p.t.Errorf("a verification: %d, %v", status, err)
+			return
+		}
+	}
+}
+
+// awaitFlush waits until what was used before is on disk.
+func (p *process) awaitFlush() {
+	p.t.Helper()
+	time.Sleep(5 * time.Second) // as promised
+}

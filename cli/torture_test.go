@@ -2,7 +2,6 @@ package cli_test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"tokend/internal/testkit"
 )
 
 // inLongRun is one number where TOKEND_TORTURE is set (make torture), else another.
@@ -46,6 +47,7 @@ func torment(t *testing.T, rounds int, dir string, end func(*process), afterward
 	const clients, bulkers, enough = 64, 4, 1000
 	h := newHistorian(t, 24)
 	pairs := &pairs{}
+	random := testkit.Rand(t, 0)
 	for range rounds {
 		p := startRoomy(t, dir)
 		h.readAll(p)
@@ -69,7 +71,7 @@ func torment(t *testing.T, rounds int, dir string, end func(*process), afterward
 		}
 		idle := make(chan struct{})
 		go func() { wg.Wait(); close(idle) }()
-		target := int64(enough + rand.IntN(enough)) // at another moment each time
+		target := int64(enough + random.IntN(enough)) // at another moment each time
 	waiting:
 		for acknowledged.Load() < target {
 			select {
@@ -96,7 +98,7 @@ func torment(t *testing.T, rounds int, dir string, end func(*process), afterward
 	h.readAll(p)
 	pairs.check(t, p)
 	p.stop()
-	h.expectLinearizable()
+	testkit.ExpectLinearizable(t, h.history)
 }
 
 // startRoomy starts a server that has places for all of them. The configuration is
@@ -183,6 +185,7 @@ func (ps *pairs) check(t *testing.T, p *process) {
 // kill -9 at any point of a change of the master key leaves one of the two keys good,
 // with all tokens, and verification never notices.
 func TestTorture_rekey(t *testing.T) {
+	random := testkit.Rand(t, 0)
 	t.Parallel()
 	dir := t.TempDir()
 	p := startProcess(t, dir)
@@ -201,7 +204,7 @@ func TestTorture_rekey(t *testing.T) {
 		killed := make(chan struct{})
 		go func() {
 			defer close(killed)
-			time.Sleep(time.Duration(rand.IntN(1200)) * time.Microsecond)
+			time.Sleep(time.Duration(random.IntN(1200)) * time.Microsecond)
 			_ = p.cmd.Process.Kill()
 		}()
 		status, _, err := p.ask("POST", "/_/rekey", "")

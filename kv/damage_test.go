@@ -2,16 +2,15 @@ package kv_test
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"tokend/internal/testkit"
 	"tokend/kv"
 	"tokend/kv/kvtest"
 )
@@ -20,6 +19,7 @@ import (
 // with the file's name, or it means nothing. Each round changes one at random;
 // TOKEND_TORTURE makes the rounds many.
 func TestOpen_damage(t *testing.T) {
+	random := testkit.Rand(t, 0)
 	rounds := 120
 	if os.Getenv("TOKEND_TORTURE") != "" {
 		rounds = 5_000
@@ -41,7 +41,7 @@ func TestOpen_damage(t *testing.T) {
 		if len(whole) == 0 {
 			continue
 		}
-		place := random(len(whole))
+		place := random.IntN(len(whole))
 		what := fmt.Sprintf("bit %d of byte %d of %s", round%8, place, filepath.Base(file))
 		options := store.Options
 		options.Dir = filepath.Join(t.TempDir(), "store")
@@ -81,17 +81,10 @@ func TestOpen_damage(t *testing.T) {
 	}
 }
 
-func random(below int) int {
-	n, err := rand.Int(rand.Reader, big.NewInt(int64(below)))
-	if err != nil {
-		panic(err)
-	}
-	return int(n.Int64())
-}
-
 // What a crash left has no seal. A bit that changed there is found all the same, unless
 // it is in the last commit, where damage and a crash look alike.
 func TestOpen_damageAfterCrash(t *testing.T) {
+	random := testkit.Rand(t, 0)
 	store := kvtest.New(t)
 	do(t, second(store.CreateAll(ctx, specs("x", 100))))
 	store.Reopen() // which writes a table
@@ -111,7 +104,7 @@ func TestOpen_damageAfterCrash(t *testing.T) {
 		file := files[round%len(files)]
 		whole, err := os.ReadFile(file)
 		do(t, err)
-		place := random(len(bytes.TrimRight(whole, "\x00")))
+		place := random.IntN(len(bytes.TrimRight(whole, "\x00")))
 		what := fmt.Sprintf("bit %d of byte %d of %s", round%8, place, filepath.Base(file))
 		options := store.Options
 		options.Dir = filepath.Join(t.TempDir(), "store")

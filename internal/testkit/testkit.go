@@ -49,8 +49,9 @@ func Eventually[T any](find func() T, want T) (got T) {
 
 var seed = flag.Uint64("seed", 0, "of random numbers in tests; 0: a new one each time")
 
-// Rand gives random numbers whose seed is printed when the test fails, and set by -seed.
-func Rand(t testing.TB) *rand.Rand {
+// Seed is the seed of a test's random numbers. It is printed when the test fails, and set by
+// -seed.
+func Seed(t testing.TB) uint64 {
 	t.Helper()
 	s := *seed
 	if s == 0 {
@@ -58,8 +59,14 @@ func Rand(t testing.TB) *rand.Rand {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("to repeat it: go test -run '%s' -seed=%d", t.Name(), s)
+			t.Logf("to repeat its random numbers: go test -run '%s' -seed=%d", t.Name(), s)
 		}
 	})
-	return rand.New(rand.NewPCG(s, s)) //nolint:gosec // not a secret
+	return s
+}
+
+// Rand gives random numbers of a Seed. One goroutine may use it; others have another stream.
+func Rand(t testing.TB, stream uint64) *rand.Rand {
+	t.Helper()
+	return rand.New(rand.NewPCG(stream, Seed(t))) //nolint:gosec // not a secret
 }
