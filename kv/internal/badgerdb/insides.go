@@ -66,7 +66,9 @@ var probed struct {
 }
 
 func probeIn(dir string) error {
-	o := badgerOptions(dir, slog.New(slog.DiscardHandler)).WithSyncWrites(false)
+	const small = 64 << 10
+	o := badgerOptions(dir, slog.New(slog.DiscardHandler)).WithSyncWrites(false).
+		WithMemTableSize(small).WithValueThreshold(small / 100).WithNumMemtables(1).WithNumCompactors(0)
 	db, err := badger.Open(o)
 	if err != nil {
 		return fmt.Errorf("probe Badger: %w", err)
