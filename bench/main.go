@@ -4,6 +4,7 @@
 // and medians are compared. It ends with 1 where a limit is broken.
 //
 //	go run ./bench
+//	go run ./bench -before /path/to/another/tokend
 package main
 
 import (
@@ -34,6 +35,8 @@ func main() {
 	seconds := flag.Duration("time", 3*time.Second, "length of each turn where systems are compared")
 	turns := flag.Int("turns", 3, "turns of each system")
 	report := flag.Bool("report", false, "end with 0 even where a limit is broken")
+	before := flag.String("before", "", "another build of tokend, to be compared with this one, and nothing else")
+	starts := flag.Int("starts", 5, "starts of each build, with -before")
 	flag.Parse()
 
 	dir, err := os.MkdirTemp(".", "bench-") // on the disk of the checkout, not in a memory file system
@@ -44,10 +47,11 @@ func main() {
 	fmt.Printf("%s, %d CPUs, %s\n\n", runtime.Version(), runtime.NumCPU(), time.Now().Format(time.DateOnly))
 	b := &bench{dir: dir, binary: filepath.Join(dir, "tokend")}
 	b.build()
-	b.compareVerify(*many, *seconds*time.Duration(*turns))
-	b.compareCreates(*seconds, *turns)
-	b.measureStore(*tokens)
-	b.measureImport(*tokens)
+	if *before != "" {
+		b.compareBefore(*before, *tokens, *starts, *seconds)
+	} else {
+		b.measureAll(*many, *tokens, *seconds, *turns)
+	}
 	check(os.RemoveAll(dir))
 	if b.broken > 0 {
 		fmt.Printf("\n%d limits are broken\n", b.broken)
@@ -55,6 +59,13 @@ func main() {
 			os.Exit(1)
 		}
 	}
+}
+
+func (b *bench) measureAll(many, tokens int, length time.Duration, turns int) {
+	b.compareVerify(many, length*time.Duration(turns))
+	b.compareCreates(length, turns)
+	b.measureStore(tokens)
+	b.measureImport(tokens)
 }
 
 // bench is one run.

@@ -84,10 +84,15 @@ type tokend struct {
 // startTokend starts tokend and waits until it is ready, for which it gives the
 // time.
 func (b *bench) startTokend(data string) (*tokend, time.Duration) {
+	return b.startBinary(b.binary, data)
+}
+
+// startBinary is startTokend for some build.
+func (b *bench) startBinary(binary, data string) (*tokend, time.Duration) {
 	address := freeAddress()
 	begin := time.Now()
 	t := &tokend{
-		process: start(address, b.binary, "--listen", address, "--data-dir", data),
+		process: start(address, binary, "--listen", address, "--data-dir", data),
 		data:    data,
 	}
 	for {

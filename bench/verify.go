@@ -185,10 +185,15 @@ func (b *bench) startLoaded(name string, tokens int) (*tokend, []string) {
 	t.stop()
 	values := loadTokens(data, tokens)
 	t, _ = b.startTokend(data)
+	t.awaitFilled()
+	return t, values
+}
+
+// awaitFilled waits until nothing is done in the background any more.
+func (t *tokend) awaitFilled() {
 	for before := time.Duration(-1); t.cpu() > before+slice/20; time.Sleep(slice) {
 		before = t.cpu()
 	}
-	return t, values
 }
 
 // loadTokens makes tokens in a store that nobody serves, by its batch path, and
