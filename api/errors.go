@@ -37,7 +37,7 @@ var (
 	errNotFoundApart = &problem{status: 404, code: wire.CodeNotFound, detail: "nothing is here; this address has /metrics, /healthz and /readyz alone"}
 	errUnauthorized  = &problem{status: 401, code: wire.CodeUnauthorized, detail: "an admin token is expected: Authorization: Bearer <token>"}
 	errNotLocalAdmin = &problem{status: 401, code: wire.CodeUnauthorized,
-		detail: "your user is no administrator here (admin_users), or a proxy passed the request on; an admin token is expected: Authorization: Bearer <token>"}
+		detail: "your user is not an administrator here (admin_users), or a proxy passed the request on; an admin token is expected: Authorization: Bearer <token>"}
 	errMalformed = &problem{status: 400, code: wire.CodeInvalidRequest, challenge: `error="invalid_request"`,
 		detail: "exactly one Authorization header is expected: Bearer and one token"}
 	errIssuedToken = &problem{status: 403, code: wire.CodeInsufficientScope, challenge: `error="insufficient_scope"`,
@@ -52,7 +52,7 @@ var (
 	errNoCaller        = &problem{status: 401, code: wire.CodeUnauthorized, detail: "an admin token or an issued one is expected, as Bearer or as the password of Basic"}
 	errBasic           = &problem{status: 401, code: wire.CodeInvalidToken, scheme: "Basic", detail: "the password is not a token that is valid here"}
 	errNothingToChange = &problem{status: 400, code: wire.CodeNothingToChange,
-		detail: "nothing is to be changed: give expiration_date, active or write beside the name"}
+		detail: "nothing to change: give expiration_date, active or write beside the name"}
 	errMisdirected = &problem{status: 421, code: wire.CodeMisdirected,
 		detail: "this host name is not served here; use localhost, an IP address, or add it to allowed_hosts"}
 	errHeaderTooLarge   = &problem{status: 431, code: wire.CodeHeadersTooLarge, detail: "the request's first line and headers are larger than 16 KiB", close: true}

@@ -237,7 +237,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if s.connections.wait(ctx) == nil {
 		return nil
 	}
-	s.log.Warn("requests are cut off, since they take too long to end", "connections", s.connections.count())
+	s.log.Warn("requests are cut off: they took longer than timeouts.shutdown", "connections", s.connections.count())
 	s.connections.closeAll()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()

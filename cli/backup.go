@@ -28,14 +28,14 @@ func newBackup() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup FILE|FOLDER",
 		Short: "Write a backup of a running server's store",
-		Long: `Write the whole store of a running server, as it is at one moment, to a file: into a
-folder under the time as its name, or with - to standard output. It is counted and
-compared with its checksum before it takes its place.
+		Long: `Write the whole store of a running server, as it is at one moment, to a file; in a
+folder the time is its name; with - to standard output. The backup is counted and compared
+with its checksum before it takes its place.
 
-Values are sealed in it, so that it is of no use without the master key: keep a copy
-of that apart from it. tokend restore makes a store of it.
+Values are sealed in it, so it is of no use without the master key: keep a copy of the key
+elsewhere. tokend restore makes a store from it.
 
-With --keep the oldest backups in the folder are deleted once the new one is there.`,
+--keep deletes the oldest backups in the folder once the new one is there.`,
 		Example: "  tokend backup tokend.backup\n  tokend backup --keep 14 /var/backups/tokend",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -110,7 +110,7 @@ func (s *server) backup(ctx context.Context, to io.Writer, meter *meter) (backup
 		return info, target.Err
 	}
 	if errors.Is(err, backup.ErrInvalid) {
-		return info, hint.New(fmt.Errorf("what the server sent is not a whole backup: %w", err), "its log may say why: a record that is damaged, a disk that fails")
+		return info, hint.New(fmt.Errorf("what the server sent is not a whole backup: %w", err), "its log may say why: a damaged record, a failing disk")
 	}
 	return info, s.explain(err)
 }

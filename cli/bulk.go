@@ -24,10 +24,10 @@ func (t *tokenCommands) newBulk() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bulk activate|deactivate|delete [NAME… | -]",
 		Short: "Do one thing to many tokens at once",
-		Long: `Do one thing to many tokens at once: to those that are named, or on standard
-input with -, one on each line, or to those that the filters mean. The names of
-those that were meant are printed. Up to 1,000 tokens are one commit, all or none;
-more are looked up first and then done by name, in steps of so many.`,
+		Long: `Do one thing to many tokens at once: to the named ones (with - read from standard
+input, one on each line), or to those that match the filters. Their names are printed.
+Up to 1,000 tokens are one commit, all or none. More are looked up first and then done
+by name, in steps of 1,000.`,
 		Example:           "  tokend token bulk deactivate --prefix ci- --dry-run\n  tokend token bulk delete --unused-since 365d",
 		Args:              args(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: t.completeBulk,

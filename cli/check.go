@@ -22,12 +22,11 @@ func newCheck() *cobra.Command {
 		Use:   "check",
 		Short: "Look for damage in a store that no server holds",
 		Long: `Read all of a store that no server holds: its files, each table, each record's seal,
-the index both ways. What is wrong is printed in words, a line each, and the exit
-code is 1. Nothing is changed.
+the index both ways. Each fault is printed on a line, and the exit code is then 1.
+Nothing is changed.
 
-With --repair the index is made anew where it does not agree with the records. No
-record is thrown away, also none that does not match its seal; what is damaged itself
-comes back from a backup alone.`,
+--repair rebuilds the index from the records. It never deletes records: restore damaged
+records from a backup.`,
 		Example: "  tokend check --data-dir /var/lib/tokend",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -44,7 +43,7 @@ comes back from a backup alone.`,
 		},
 	}
 	at.register(cmd)
-	cmd.Flags().BoolVar(&repair, "repair", false, "make the index anew where it does not agree with the records")
+	cmd.Flags().BoolVar(&repair, "repair", false, "rebuild the index from the records")
 	return cmd
 }
 
@@ -65,7 +64,7 @@ func checkStore(cmd *cobra.Command, data *daemon.DataDir, repair bool) error {
 		after = before
 	}
 	if errors.Is(err, kv.ErrWrongKey) {
-		return hint.New(fmt.Errorf("%w: %s", err, data.MasterKeyFile), "the key that seals the store is needed, as a line of that file")
+		return hint.New(fmt.Errorf("%w: %s", err, data.MasterKeyFile), "add the key that seals the store as a line of that file")
 	}
 	if err != nil {
 		return err
@@ -101,7 +100,7 @@ func verdict(before, after kv.Report, repaired bool) error {
 	case left == 0:
 		return nil
 	case !repaired && before.Repairable > 0:
-		return hint.New(errors.New("the store is damaged"), "--repair makes the index anew where it does not agree with the records")
+		return hint.New(errors.New("the store is damaged"), "--repair rebuilds the index from the records")
 	}
-	return hint.New(errors.New("the store is damaged"), "tokend restore makes a store of a backup; put this one aside and keep it")
+	return hint.New(errors.New("the store is damaged"), "move this store away, keep it, and restore a backup with tokend restore")
 }

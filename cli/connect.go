@@ -64,7 +64,7 @@ func (f *clientFlags) connect() (*server, error) {
 	token, err := config.ReadClientToken(source)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, hint.New(fmt.Errorf("you may not read the admin token: %w", err), "try sudo, or name one of your own with --admin-token-file or TOKEND_ADMIN_TOKEN_FILE")
+		return nil, hint.New(fmt.Errorf("cannot read the admin token: %w", err), "try sudo, or name one of your own with --admin-token-file or TOKEND_ADMIN_TOKEN_FILE")
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, hint.New(fmt.Errorf("the admin token is not there: %w", err), "the server makes it at its first start, in its data folder; --admin-token-file or TOKEND_ADMIN_TOKEN_FILE says where it is")
 	case err != nil:

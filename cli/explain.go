@@ -40,7 +40,7 @@ func (s *server) explain(err error) error {
 	switch p.Code {
 	case wire.CodeInvalidToken, wire.CodeUnauthorized:
 		if !s.HasToken() && p.Code == wire.CodeUnauthorized {
-			return hint.New(errors.New("your user is no administrator of this server"),
+			return hint.New(errors.New("your user is not an administrator of this server"),
 				"try sudo, have your user put into admin_users, or name an admin token with --admin-token-file or TOKEND_ADMIN_TOKEN_FILE")
 		}
 		if s.HasToken() {

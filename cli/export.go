@@ -19,10 +19,9 @@ func newExport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export FILE",
 		Short: "Write all tokens to a file",
-		Long: `Write all tokens of a running server to a file, one JSON object on each line, or
-with - to standard output. Values are left out, or with --values encrypted
-together with the rest under a passphrase (age, filippo.io/age); tokend import
-reads both.`,
+		Long: `Write all tokens of a running server to a file, one JSON object on each line; with - to
+standard output. Values are left out. With --values they are in it, and all of it is
+encrypted under a passphrase (age, filippo.io/age). tokend import reads both.`,
 		Example: "  tokend export tokens.jsonl\n  tokend export --values tokens.age",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

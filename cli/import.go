@@ -26,15 +26,15 @@ func newImport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Make tokens from a file",
-		Long: `Make tokens on a running server from a file, or with - from standard input: what
-tokend export wrote, or lines of your own. Each line is a JSON object of a name,
-optionally a value that was made elsewhere, and what else is known:
+		Long: `Make tokens on a running server from a file, with - from standard input: what tokend
+export wrote, or lines of your own. Each line is a JSON object with a name, optionally a
+value that was made elsewhere, and what else is known:
 
   {"name":"backup","token":"s3cr3t-of-another-system","write":false}
 
-Nothing that exists is changed. Every line that is not taken is told, with the
-reason; lines whose token exists just so are only counted, so that an import that
-was interrupted can be run again.`,
+Nothing that exists is changed. Every line that is not taken is reported with the
+reason. Lines whose token exists with the same content are only counted, so an import
+that was interrupted can be run again.`,
 		Example: "  tokend import tokens.age",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -86,10 +86,10 @@ func plainLines(cmd *cobra.Command, in io.Reader, passphraseFile string) (*bufio
 	}
 	decrypted, err := age.Decrypt(lines, identity)
 	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
-		return nil, errors.New("the passphrase is not the one that the file was exported under")
+		return nil, errors.New("the passphrase is wrong: the file was exported under another one")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the file cannot be decrypted: %w", err)
+		return nil, fmt.Errorf("cannot decrypt the file: %w", err)
 	}
 	return bufio.NewReaderSize(decrypted, client.MaxLine), nil
 }
@@ -116,7 +116,7 @@ func (im *importer) report(cmd *cobra.Command, asJSON bool, failure error) error
 	case err != nil:
 		return err
 	case isServers:
-		return hint.New(errors.New("the import is not complete"), "the same command again does the rest: what was taken is found to be there already")
+		return hint.New(errors.New("the import is not complete"), "run the same command again: lines that were taken are only counted")
 	case failure != nil:
 		return errors.New("the import is not complete")
 	case im.refused == 1:

@@ -139,7 +139,7 @@ func (s *server) explainMissing(ctx context.Context, err error, name string) err
 	if similar := s.similar(ctx, name); similar != "" {
 		return hint.New(err, fmt.Sprintf("did you mean %q?", similar))
 	}
-	return hint.New(err, "tokend token list shows those that there are")
+	return hint.New(err, "tokend token list shows all tokens")
 }
 
 // similar is the name that is most like another, if one is. Among very many only

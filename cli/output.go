@@ -36,7 +36,7 @@ func replaceable(path string) (string, error) {
 	resolved, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(path); err == nil {
-			return "", fmt.Errorf("%q leads nowhere", path)
+			return "", fmt.Errorf("%q is a link to nothing", path)
 		}
 		return path, nil
 	}

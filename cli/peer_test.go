@@ -76,7 +76,7 @@ func TestAdminSocket(t *testing.T) {
 	if output, err := tokend(daemon, "token", "list", "--config", "config.toml"); err != nil || !strings.Contains(output, "x") {
 		t.Errorf("a user among admin_users: %v %s", err, output)
 	}
-	if output, err := tokend(2, "token", "list", "--addr", "unix:admin.sock", "--config", "config.toml"); err == nil || !strings.Contains(output, "error: your user is no administrator of this server") {
+	if output, err := tokend(2, "token", "list", "--addr", "unix:admin.sock", "--config", "config.toml"); err == nil || !strings.Contains(output, "error: your user is not an administrator of this server") {
 		t.Errorf("a third user: %v %s", err, output)
 	}
 	s.write("config.toml", socketed+"admin_users = [\"no-such-user\"]\n")

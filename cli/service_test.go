@@ -113,7 +113,7 @@ func (s *service) expectRefused(reason string) {
 	if got := s.reload(); !strings.Contains(got, isRefused) {
 		s.t.Errorf("systemd is told %s", got)
 	}
-	const line = `level=ERROR msg="the reload was refused; all stays as it was" err=`
+	const line = `level=ERROR msg="the reload was refused; nothing has changed" err=`
 	for range 500 {
 		got := s.log.String()[before:]
 		if strings.Contains(got, line) && strings.Contains(got, reason) {
@@ -185,11 +185,11 @@ func TestReload(t *testing.T) {
 		{"no TOML", "listen = [", "config.toml:1:"},
 		{"an unknown key", minimal + "listne = []\n", "unknown key"},
 		{"a wrong value", minimal + "[log]\nlevel = \"loud\"\n", "log.level"},
-		{"a key that needs a restart", strings.Replace(minimal, "tokend.sock", "other.sock", 1), "listen can change with a restart only"},
-		{"several of them", minimal + "admin_socket = \"admin.sock\"\n[store]\nmin_free_bytes = 1\n", "admin_socket, store can change with a restart only"},
+		{"a key that needs a restart", strings.Replace(minimal, "tokend.sock", "other.sock", 1), "listen can only change with a restart"},
+		{"several of them", minimal + "admin_socket = \"admin.sock\"\n[store]\nmin_free_bytes = 1\n", "admin_socket, store can only change with a restart"},
 		{"a file that is not there", minimal + "[audit]\nfile = \"none/audit.log\"\n", "audit.file: open none/audit.log: no such file or directory"},
-		{"TLS, that there was not", minimal + "[tls]\ncert_file = \"none\"\nkey_file = \"none\"\n", "tls.cert_file (from or to none) can change with a restart only"},
-		{"one administrator twice", minimal + adminBlock("first", first), "give each a token of his own"},
+		{"TLS, that there was not", minimal + "[tls]\ncert_file = \"none\"\nkey_file = \"none\"\n", "tls.cert_file (from or to none) can only change with a restart"},
+		{"one administrator twice", minimal + adminBlock("first", first), "give each its own token"},
 	} {
 		t.Run("refuses as a whole: "+c.name, func(*testing.T) {
 			// A change that could be taken stands beside it.

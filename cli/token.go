@@ -28,10 +28,10 @@ func newToken() *cobra.Command {
 		Short: "Manage the tokens of a running server",
 		Long: `Manage the tokens of a running server.
 
-On the server's machine the commands find the server and the admin token by
-themselves: where ` + systemConfig + ` says, or where a server without a
-configuration has them. Elsewhere TOKEND_ADDR and TOKEND_ADMIN_TOKEN_FILE say it,
-or the flags. Values go to standard output and everything else to standard error.`,
+On the server's machine the commands find the server and the admin token by themselves:
+as ` + systemConfig + ` says, else at the built-in defaults. Elsewhere set
+TOKEND_ADDR and TOKEND_ADMIN_TOKEN_FILE, or the flags. Values go to standard output,
+everything else to standard error.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			return &usageError{errors.New("token needs a command: create, list, show, update, rotate, value, verify, delete or bulk")}
@@ -85,7 +85,7 @@ func (f *expiryFlags) decide(cmd *cobra.Command) (at *time.Time, err error) {
 	case cmd.Flags().Changed("expires-in"):
 		at = new(time.Now().Add(f.in.Duration))
 		if f.in.Duration <= 0 {
-			return nil, &usageError{errors.New("--expires-in must be longer than nothing")}
+			return nil, &usageError{errors.New("--expires-in must be positive")}
 		}
 	case cmd.Flags().Changed("expires-at"):
 		at = &f.at.Time
@@ -180,7 +180,7 @@ func (t *tokenCommands) newUpdate() *cobra.Command {
 	var expiry expiryFlags
 	cmd := &cobra.Command{
 		Use:               "update NAME",
-		Short:             "Change a token: what is not given stays, and so does its value",
+		Short:             "Change a token; what is not given stays, and so does its value",
 		Example:           "  tokend token update backup --inactive\n  tokend token update backup --active --expires-in 90d",
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: t.completeOne,
@@ -191,7 +191,7 @@ func (t *tokenCommands) newUpdate() *cobra.Command {
 			}
 			patch := client.Patch{Active: either(cmd, "active", "inactive"), Write: either(cmd, "read-write", "read-only"), ExpiresAt: at}
 			if patch == (client.Patch{}) {
-				return &usageError{errors.New("nothing is to be changed: give --active, --inactive, --read-only, --read-write, --expires-in, --expires-at or --never-expires")}
+				return &usageError{errors.New("nothing to change: give --active, --inactive, --read-only, --read-write, --expires-in, --expires-at or --never-expires")}
 			}
 			return t.one(cmd, args[0], func(ctx context.Context, c *server) (func(time.Time) error, error) {
 				changed, err := c.Update(ctx, args[0], patch)
@@ -217,9 +217,9 @@ func (t *tokenCommands) newRotate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate NAME",
 		Short: "Give a token another value and print it",
-		Long: `Give a token another value and print it. With --grace the old value is good for
-that time too, up to 30 days and no longer than the token; tokend token show
-tells whether anybody still uses it. Another rotation ends the old value at once.`,
+		Long: `Give a token another value and print it. With --grace the old value stays good for that
+time, up to 30 days and no longer than the token; tokend token show says whether anybody
+still uses it. Another rotation ends the old value at once.`,
 		Example:           "  (umask 077; tokend token rotate backup --grace 1h > backup.token)",
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: t.completeOne,

@@ -16,7 +16,7 @@ func (t *tokenCommands) newVerify() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "verify",
 		Short:   "Read a value from standard input and say what it is good for",
-		Long:    "Read a value from standard input and print whose it is and what it may do. The exit\ncode is 1 where it is not good. No admin token is needed; it counts as a use.",
+		Long:    "Read a value from standard input and print its token's name and rights. The exit code\nis 1 if it is not good. No admin token is needed. It counts as a use of the token.",
 		Example: "  tokend token verify --need write < backup.token",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -136,7 +136,7 @@ func Default() Config {
 func Load(path string) (Config, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return Config{}, fmt.Errorf("the configuration cannot be read: %w", err)
+		return Config{}, fmt.Errorf("cannot read the configuration: %w", err)
 	}
 	if err := checkCase(path, content); err != nil {
 		return Config{}, err

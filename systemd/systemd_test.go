@@ -98,7 +98,7 @@ func TestInstallation(t *testing.T) {
 		m.run("tokend token list --addr unix:/run/tokend/admin.sock --config /root/config.toml")
 		m.run("cp /root/config.toml /etc/tokend/config.toml && sed -i 's/admin[.]sock/other.sock/' /etc/tokend/config.toml && systemctl reload tokend")
 		m.awaitOutput("systemctl status tokend", "the last reload was refused")
-		m.expect("journalctl -u tokend -p err -o cat", "admin_socket can change with a restart only")
+		m.expect("journalctl -u tokend -p err -o cat", "admin_socket can only change with a restart")
 		m.run("cp /root/config.toml /etc/tokend/config.toml && systemctl reload tokend")
 		m.awaitOutput("systemctl is-active tokend", "active")
 	})

@@ -238,10 +238,10 @@ func (s *service) openStore(c config.Config) (*kv.Store, error) {
 	if errors.Is(err, kv.ErrWrongKey) {
 		err = hint.New(
 			fmt.Errorf("%w: %s", err, s.data.MasterKeyFile),
-			"the key that the store was made with is needed, as a line of that file")
+			"add the key that the store was made with as a line of that file")
 	}
 	if errors.Is(err, kv.ErrCorrupt) {
-		err = hint.New(err, fmt.Sprintf("tokend check --data-dir %s says all that is wrong; tokend restore makes a store of a backup", hint.Quote(s.data.Path)))
+		err = hint.New(err, fmt.Sprintf("tokend check --data-dir %s reports all damage; tokend restore makes a store from a backup", hint.Quote(s.data.Path)))
 	}
 	if err != nil {
 		return nil, err
@@ -251,7 +251,7 @@ func (s *service) openStore(c config.Config) (*kv.Store, error) {
 			"min_free_bytes", c.Store.MinFreeBytes, "default", kv.DefaultMinFreeBytes)
 	}
 	if err := store.Writable(); err != nil {
-		s.log.Warn("no changes are taken until that is mended", "err", err)
+		s.log.Warn("changes are refused until this is mended", "err", err)
 	}
 	return store, nil
 }

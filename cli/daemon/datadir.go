@@ -91,9 +91,9 @@ func (d *DataDir) MakeAndLock() error {
 	err := os.Mkdir(d.Path, 0o700)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the data folder cannot be made: %s does not exist", filepath.Dir(d.Path))
+		return fmt.Errorf("cannot make the data folder: %s does not exist", filepath.Dir(d.Path))
 	case err != nil && !errors.Is(err, fs.ErrExist):
-		return fmt.Errorf("the data folder cannot be made: %w", err)
+		return fmt.Errorf("cannot make the data folder: %w", err)
 	}
 	if err := durable.SyncDir(filepath.Dir(d.Path)); err != nil {
 		return err
@@ -108,13 +108,13 @@ func (d *DataDir) LockExisting() error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("the data folder cannot be used: %w", err)
+		return fmt.Errorf("cannot use the data folder: %w", err)
 	}
 	d.lock = folder
 	info, err := folder.Stat()
 	switch {
 	case err != nil:
-		return fmt.Errorf("the data folder cannot be used: %w", err)
+		return fmt.Errorf("cannot use the data folder: %w", err)
 	case !info.IsDir():
 		return fmt.Errorf("the data folder %s is not a folder", d.Path)
 	case info.Mode().Perm()&0o077 != 0:

@@ -150,7 +150,7 @@ func LocalAdmins(c config.Config) (map[uint32]string, error) {
 func inherited() (all []net.Listener, err error) {
 	opened, err := activation.Listeners()
 	if err != nil {
-		return nil, fmt.Errorf("the sockets from systemd cannot be used: %w", err)
+		return nil, fmt.Errorf("cannot use the sockets from systemd: %w", err)
 	}
 	for i, l := range opened {
 		if l == nil || !isListening(l) {

@@ -25,7 +25,7 @@ func (s *service) reload() {
 	err := s.tryReload()
 	s.metrics.Reloaded(time.Now(), err == nil)
 	if err != nil {
-		s.log.Error("the reload was refused; all stays as it was", "err", err)
+		s.log.Error("the reload was refused; nothing has changed", "err", err)
 		s.manager.remark.Store("; the last reload was refused, see the log")
 	} else {
 		s.log.Info("reloaded")
@@ -40,7 +40,7 @@ func (s *service) tryReload() error {
 		return err
 	}
 	if keys := s.current().NeedRestart(c); len(keys) > 0 {
-		return fmt.Errorf("%s can change with a restart only", strings.Join(keys, ", "))
+		return fmt.Errorf("%s can only change with a restart", strings.Join(keys, ", "))
 	}
 	if err := s.listeners.check(c); err != nil { // as at a start
 		return err
@@ -146,7 +146,7 @@ func admins(c config.Config, data *DataDir) ([]api.Admin, error) {
 	}
 	for _, admin := range c.Admins {
 		if data.adminTokenFile != "" && admin.Hash() == data.adminToken {
-			return nil, fmt.Errorf("admin %q has the token of %s; give each a token of his own", admin.Name, data.adminTokenFile)
+			return nil, fmt.Errorf("admin %q has the token of %s; give each its own token", admin.Name, data.adminTokenFile)
 		}
 		all = append(all, api.Admin{Name: admin.Name, SHA256: admin.Hash(), Write: admin.Write})
 	}

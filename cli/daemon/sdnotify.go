@@ -21,7 +21,7 @@ type manager struct {
 
 func (m *manager) notify(states ...string) {
 	if _, err := daemon.SdNotify(false, strings.Join(states, "\n")); err != nil {
-		m.log.Warn("systemd could not be told", "err", err)
+		m.log.Warn("cannot notify systemd", "err", err)
 	}
 }
 
@@ -52,7 +52,7 @@ func (m *manager) watch(ctx context.Context, check func() error) {
 	const fresh = 20 * time.Second
 	timeout, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		m.log.Warn("the watchdog of systemd cannot be fed", "err", err)
+		m.log.Warn("cannot feed the watchdog of systemd", "err", err)
 	}
 	interval := fresh
 	if timeout > 0 {

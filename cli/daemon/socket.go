@@ -33,12 +33,12 @@ func ownedSocket(path string) (ownSocket, error) {
 func (s ownSocket) change(change func(path string) error) error {
 	file, err := os.OpenFile(s.path, unix.O_PATH|syscall.O_NOFOLLOW, 0)
 	if err != nil {
-		return fmt.Errorf("the socket cannot be changed: %w", err)
+		return fmt.Errorf("cannot change the socket: %w", err)
 	}
 	defer func() { _ = file.Close() }()
 	info, err := file.Stat()
 	if err == nil && !os.SameFile(info, s.info) {
-		err = fmt.Errorf("%s is not the socket any more that was opened here; a restart opens it again", s.path)
+		err = fmt.Errorf("%s is no longer the socket that was opened here; a restart opens it again", s.path)
 	}
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func (s ownSocket) give(sockets config.UnixSockets) error {
 	if uid != -1 || gid != -1 { // a sandbox may forbid even to ask
 		if err := s.change(func(path string) error { return os.Chown(path, uid, gid) }); err != nil {
 			return hint.New(
-				fmt.Errorf("the socket cannot be given to %s: %w", cmp.Or(sockets.Owner, sockets.Group), err),
+				fmt.Errorf("cannot give the socket to %s: %w", cmp.Or(sockets.Owner, sockets.Group), err),
 				"only root may, and not tokend.service; with systemd, a .socket unit does it")
 		}
 	}

@@ -91,7 +91,7 @@ func (b *Reader) decode() (raw cbor.RawMessage, err error) {
 	b.from.allowed = maxItem
 	err = b.items.Decode(&raw)
 	if b.from.failure != nil {
-		err = fmt.Errorf("the backup cannot be read: %w", b.from.failure)
+		err = fmt.Errorf("cannot read the backup: %w", b.from.failure)
 	}
 	return raw, err
 }

@@ -51,7 +51,7 @@ func (db *DB) commitNow(b *Batch) error {
 		return nil
 	}
 	db.failed.Store(true)
-	db.log.Error("a commit failed; no changes are taken until a restart", "err", err)
+	db.log.Error("a commit failed; changes are refused until a restart", "err", err)
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 

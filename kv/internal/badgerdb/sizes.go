@@ -10,7 +10,7 @@ import (
 
 // Sizes of Badger, in bytes and numbers.
 const (
-	// memtableSize bounds what lies in memory only (and in the log), and through it
+	// memtableSize bounds what is in memory only (and in the WAL), and through it
 	// a transaction: 15 % of it in bytes. The largest Bulk fits.
 	memtableSize  = 8 << 20
 	memtables     = 2        // that wait to be written out, beside the one in use
