@@ -65,7 +65,7 @@ const (
 )
 
 // splitAuthorization takes an Authorization header apart. It is not ok where
-// there is not exactly one credential behind the scheme.
+// there is not exactly one credential after the scheme.
 func splitAuthorization(header []byte) (s scheme, credential []byte, ok bool) {
 	name, credential, _ := bytes.Cut(header, space)
 	for len(credential) > 0 && credential[0] == ' ' {

@@ -23,7 +23,7 @@ type problem struct {
 	field  string // where one field is at fault
 
 	scheme     string // for WWW-Authenticate; empty: Bearer
-	challenge  string // for WWW-Authenticate, behind the realm
+	challenge  string // for WWW-Authenticate, after the realm
 	allow      string // for 405
 	retryAfter string // seconds, where a later try may succeed
 	close      bool   // the connection is not fit for another request
@@ -34,7 +34,7 @@ func (p *problem) Error() string { return p.code + ": " + p.detail }
 // Problems with a request as such.
 var (
 	errNotFound      = &problem{status: 404, code: wire.CodeNotFound, detail: "nothing is here; GET /openapi.yaml describes what is"}
-	errNotFoundApart = &problem{status: 404, code: wire.CodeNotFound, detail: "nothing is here; this address has /metrics, /healthz and /readyz alone"}
+	errNotFoundApart = &problem{status: 404, code: wire.CodeNotFound, detail: "nothing is here; this address has only /metrics, /healthz and /readyz"}
 	errUnauthorized  = &problem{status: 401, code: wire.CodeUnauthorized, detail: "an admin token is expected: Authorization: Bearer <token>"}
 	errNotLocalAdmin = &problem{status: 401, code: wire.CodeUnauthorized,
 		detail: "your user is not an administrator here (admin_users), or a proxy passed the request on; an admin token is expected: Authorization: Bearer <token>"}

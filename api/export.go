@@ -32,7 +32,7 @@ func (s *Server) export(r *request) (reply, error) {
 			}
 		}
 	}
-	return reply{stream: s.newStream(r, snapshot, views, form{kind: wire.JSONLines, behind: "\n"})}, nil
+	return reply{stream: s.newStream(r, snapshot, views, form{kind: wire.JSONLines, after: "\n"})}, nil
 }
 
 func exportView(t kv.Created, withValues bool, now time.Time) any {

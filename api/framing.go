@@ -53,7 +53,7 @@ func checkTarget(h *fasthttp.RequestHeader, anyEnd bool) error {
 }
 
 // checkHeaderLines looks for what fasthttp does not show after parsing, or lets
-// through: folded lines, lines that end in LF alone, spaces in names, and
+// through: folded lines, lines that end in a bare LF, spaces in names, and
 // Transfer-Encoding beside Content-Length or other than chunked. (It refuses doubled
 // ones itself.)
 func checkHeaderLines(lines []byte) error {

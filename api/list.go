@@ -23,7 +23,7 @@ func (s *Server) listTokens(r *request) (reply, error) {
 		return reply{}, err
 	}
 	if len(r.query) > 1 {
-		return reply{}, invalidQuery("name", "stands alone; it means one token")
+		return reply{}, invalidQuery("name", "excludes other parameters; it means one token")
 	}
 	token, err := s.store.Get(name)
 	return reply{data: viewOf(token, s.now())}, err

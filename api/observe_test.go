@@ -240,7 +240,7 @@ func TestServeMetrics(t *testing.T) {
 	}
 	address := s.address
 	s.address = apart
-	if a := s.raw("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); !strings.Contains(a, "this address has /metrics, /healthz and /readyz alone") {
+	if a := s.raw("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); !strings.Contains(a, "this address has only /metrics, /healthz and /readyz") {
 		t.Errorf("it does not say what is there: %s", a)
 	}
 	s.address = address

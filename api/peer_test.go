@@ -40,7 +40,7 @@ func askSocket(t *testing.T, path, request, headers string) int {
 	return answer.StatusCode
 }
 
-// askSocketAs is askSocket as another user: a thread of its own becomes him.
+// askSocketAs is askSocket as another user: a thread of its own becomes that user.
 func askSocketAs(t *testing.T, uid int, path, request string) (status int) {
 	t.Helper()
 	done := make(chan struct{})

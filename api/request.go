@@ -43,9 +43,9 @@ type received struct {
 
 	authorization, apiKey header
 
-	admin  Admin    // who asks, behind a route that needs an admin
+	admin  Admin    // who asks, on a route that needs an admin
 	holder string   // the name of the token that the caller presented, if that is known
-	grant  kv.Grant // of that token, behind a route that checks it
+	grant  kv.Grant // of that token, on a route that checks it
 	query  url.Values
 
 	body     []byte

@@ -131,7 +131,7 @@ func (s *Server) newRouter() *router.Router {
 
 	methods := map[string][]string{}
 	watches := map[string]watch{}
-	slashed := map[string]fasthttp.RequestHandler{} // the router cannot tell a path with a slash behind it from one without
+	slashed := map[string]fasthttp.RequestHandler{} // the router cannot tell a path that ends in a slash from one that does not
 	for i := range routes {
 		rt := &routes[i]
 		handler := s.adapt(rt)

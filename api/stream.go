@@ -37,7 +37,7 @@ type form struct {
 
 	open    string
 	between string
-	behind  string        // each
+	after   string        // each
 	end     func() string // asked when all were shown; nil: nothing
 	sent    func()        // called when all was sent; nil: nobody wants to know
 }
@@ -137,7 +137,7 @@ func (l *stream) fill() error {
 			return err
 		}
 		l.buffer = append(l.buffer, between...)
-		l.buffer = append(append(l.buffer, encoded...), l.form.behind...)
+		l.buffer = append(append(l.buffer, encoded...), l.form.after...)
 		between = l.form.between
 	}
 	return nil

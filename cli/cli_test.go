@@ -15,10 +15,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"tokend/cli"
+	"tokend/internal/testkit"
 	"tokend/kv/kvtest"
 )
 
 func TestMain(m *testing.M) {
+	testkit.Parallel()
 	testscript.Main(m, map[string]func(){
 		"tokend": func() { os.Exit(cli.Run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})

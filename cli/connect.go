@@ -127,7 +127,7 @@ func (f *clientFlags) serverConfig() (config.Config, error) {
 }
 
 // adminAddress is where a server takes us for an administrator, if it does, or else
-// its address. What a server that was killed left behind is nobody's.
+// its address. A socket that a killed server left is nobody's.
 func adminAddress(server config.Config) string {
 	if server.AdminSocket == "" || !isLocalAdmin(server) {
 		return address(server)

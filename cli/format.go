@@ -47,7 +47,7 @@ func (t token) oldValue(now time.Time) string {
 	return relative(*t.PreviousLastUsedAt, now)
 }
 
-// summary is a token in a few words, behind its name.
+// summary is a token in a few words, after its name.
 func (t token) summary(now time.Time) string {
 	text := "may " + rights(t.Write)
 	switch {

@@ -27,7 +27,7 @@ func newKeygen() *cobra.Command {
 			Args:  args(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				token := kv.NewValue(daemon.AdminPrefix).Reveal()
-				say(cmd.ErrOrStderr(), "the first line is for the administrator alone; the second goes into\n"+
+				say(cmd.ErrOrStderr(), "only the administrator needs the first line; the second goes into\n"+
 					"the configuration as token_sha256 of an [[admin]]\n")
 				return printLine(cmd, fmt.Sprintf("%s\n%x", token, sha256.Sum256([]byte(token))))
 			},

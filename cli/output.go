@@ -12,8 +12,8 @@ import (
 	"tokend/internal/hint"
 )
 
-// writeFile writes a file whole or not at all, for its owner alone and durable, and gives
-// its path behind a link.
+// writeFile writes a file whole or not at all, readable by its owner only and durable, and
+// gives the path that a link leads to.
 func writeFile(path string, write func(io.Writer) error) (string, error) {
 	path, err := replaceable(path)
 	if err != nil {

@@ -86,6 +86,6 @@ func TestAdminSocket(t *testing.T) {
 	}
 	s.stop()
 	if !strings.Contains(s.log.String(), `who=local:root from="uid=0,pid=`) {
-		t.Errorf("the audit does not know him:\n%s", &s.log)
+		t.Errorf("the audit does not know them:\n%s", &s.log)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // NewToken is a token to be made.
 type NewToken struct {
 	Name     string
-	Write    bool // false: it may read alone
+	Write    bool // false: it may only read
 	Inactive bool // it is not good until it is activated
 
 	// ExpiresAt is when it ceases to be good, in whole milliseconds. Zero is never.

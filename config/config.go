@@ -102,7 +102,7 @@ type Metrics struct {
 	TokenNames bool   `toml:"token_names"`
 }
 
-// Admin is somebody who manages tokens, known by the hash of his token.
+// Admin is somebody who manages tokens, known by the hash of their token.
 type Admin struct {
 	Name        string `toml:"name"`
 	TokenSHA256 string `toml:"token_sha256"`
@@ -174,7 +174,7 @@ func located(path string, err error) error {
 func dotted(key toml.Key) string { return strings.Join(key, ".") }
 
 // checkCase refuses keys that are ours but for their case, which the library
-// takes. All of ours are in lower case.
+// takes. tokend's are all in lower case.
 func checkCase(path string, content []byte) error {
 	var (
 		parser         unstable.Parser

@@ -3,7 +3,7 @@ package config
 import "reflect"
 
 // fixed are the keys that a server keeps from its start on. All others, and what
-// stands in the files that keys name, it takes up anew at a reload.
+// is in the files that keys name is read again at a reload.
 var fixed = []struct {
 	key   string
 	value func(Config) any

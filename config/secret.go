@@ -115,7 +115,7 @@ func isOurs(info os.FileInfo) bool {
 	return ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid())
 }
 
-// cause takes the path off an error that will be shown behind it.
+// cause takes the path off an error that will be shown after it.
 func cause(err error) error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err

@@ -25,6 +25,7 @@ import (
 // taken, whatever is changed meanwhile: names, rights, values, those before a
 // rotation, last uses.
 func TestBackup(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	do(t, second(store.CreateAll(ctx, specs("x", 100))))
 	_, old, err := store.Create(ctx, kv.Spec{Name: "rotated", Active: true, Write: true})
@@ -76,6 +77,7 @@ func TestBackup(t *testing.T) {
 // What is not a whole backup, just as it was written, is refused, and leaves
 // nothing behind.
 func TestRestore_refuses(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	do(t, second(store.CreateAll(ctx, specs("x", 5))))
 	_, value, err := store.Create(ctx, kv.Spec{Name: "used", Active: true})
@@ -148,6 +150,7 @@ func TestRestore_refuses(t *testing.T) {
 
 // A backup that could not be restored is not taken.
 func TestBackup_damagedRecord(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	do(t, second(store.CreateAll(ctx, specs("x", 3))))
 	store.Damage("x-00001")
@@ -162,6 +165,7 @@ func TestBackup_damagedRecord(t *testing.T) {
 
 // A restore that was broken off is no obstacle to the next.
 func TestRestore_again(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	do(t, second(store.CreateAll(ctx, specs("x", 3))))
 	whole := backupStore(t, store)

@@ -10,7 +10,7 @@ import (
 
 // OldValues are the values that a rotation replaced and whose grace has not ended.
 //
-// A use after the rotation alone tells little: the program may have got the new
+// A use after the rotation tells little by itself: the program may have got the new
 // value since. So one counts as used if it was used since the rotation, and either
 // the new value was not used later, or its own last use is no longer ago than a
 // quarter of the grace, and at most 25 hours, in which a daily job has its turn.

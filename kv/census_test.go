@@ -18,6 +18,7 @@ import (
 // The census knows what an opened store has, and follows changes that come while it
 // counts.
 func TestCensus_open(t *testing.T) {
+	t.Parallel()
 	s := kvtest.New(t)
 	now := s.Clock.Now()
 	var tokens []kv.New
@@ -52,6 +53,7 @@ func TestCensus_open(t *testing.T) {
 
 // A record that cannot be read leaves the census unknown, and says so.
 func TestCensus_damaged(t *testing.T) {
+	t.Parallel()
 	var log testkit.Buffer
 	s := kvtest.New(t, func(o *kv.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	create(t, s, kv.Spec{Name: "x"})
@@ -67,6 +69,7 @@ func TestCensus_damaged(t *testing.T) {
 }
 
 func TestOldValues(t *testing.T) {
+	t.Parallel()
 	eachBound(t, func(t *testing.T, s *kvtest.Store) {
 		const grace = time.Hour
 		_, value := create(t, s, kv.Spec{Name: "x", Active: true})
@@ -120,6 +123,7 @@ func TestOldValues(t *testing.T) {
 
 // A value that is used daily is used, also where another program has changed.
 func TestOldValues_daily(t *testing.T) {
+	t.Parallel()
 	for _, grace := range []time.Duration{100 * time.Hour, 7 * 24 * time.Hour, kv.MaxGrace} {
 		t.Run(grace.String(), func(t *testing.T) { testDailyUse(t, grace) })
 	}
@@ -153,6 +157,7 @@ func counts(s *kvtest.Store) kv.OldValues {
 }
 
 func TestOldValues_changes(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*kvtest.Store) error{
 		"deleted":       func(s *kvtest.Store) error { return second(s.Delete(ctx, "x")) },
 		"deactivated":   func(s *kvtest.Store) error { return second(s.Update(ctx, "x", kv.Patch{Active: new(false)})) },
@@ -178,6 +183,7 @@ func TestOldValues_changes(t *testing.T) {
 // eventually gives what is found once it is as wanted, or at last.
 
 func TestExpiringNext(t *testing.T) {
+	t.Parallel()
 	s := kvtest.New(t)
 	now, day := s.Clock.Now(), 24*time.Hour
 	var tokens []kv.New
@@ -207,6 +213,7 @@ func TestExpiringNext(t *testing.T) {
 
 // A token that is rotated while it is looked for is named once.
 func TestExpiringNext_changing(t *testing.T) {
+	t.Parallel()
 	s := kvtest.New(t)
 	for i := range 50 {
 		create(t, s, kv.Spec{Name: fmt.Sprint(i), Active: true, ExpiresAt: s.Clock.Now().Add(time.Hour)})
@@ -241,6 +248,7 @@ func TestExpiringNext_changing(t *testing.T) {
 }
 
 func TestOldValues_inUse(t *testing.T) {
+	t.Parallel()
 	s := kvtest.New(t)
 	_, used := create(t, s, kv.Spec{Name: "used", Active: true})
 	create(t, s, kv.Spec{Name: "unused", Active: true})

@@ -8,7 +8,7 @@ import (
 	"tokend/kv/internal/index"
 )
 
-// Replace decides everything in spec anew; the value stays. An expiry that
+// Replace sets everything in spec; the value stays. An expiry that
 // equals the token's ExpirationDate keeps the token's expiry as it is. It fails
 // with an InvalidError or ErrNotFound.
 func (s *Store) Replace(ctx context.Context, spec Spec) (Token, error) {

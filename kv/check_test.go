@@ -22,6 +22,7 @@ import (
 // What is wrong is said in words. An index that does not agree with the records is made
 // anew, and no record is lost by that.
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	const noRepair = ""
 	for _, c := range []struct {
 		name   string
@@ -114,6 +115,7 @@ func expectFinding(t *testing.T, report kv.Report, want kv.Finding) {
 // Two records with the same value cannot both be found, and nobody but the operator
 // knows which is the right one.
 func TestCheck_sameValue(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	_, value, err := store.Create(ctx, kv.Spec{Name: "x"})
 	do(t, err)
@@ -145,6 +147,7 @@ func TestCheck_sameValue(t *testing.T) {
 
 // Looking changes nothing, also of what a crash left.
 func TestCheck_changesNothing(t *testing.T) {
+	t.Parallel()
 	store, _ := rotatedStore(t)
 	crashed := filepath.Join(t.TempDir(), "store")
 	do(t, os.CopyFS(crashed, os.DirFS(store.Options.Dir)))
@@ -188,6 +191,7 @@ func contents(t *testing.T, dir string) map[string][sha256.Size]byte {
 // A store that was killed again and again may have many tables, to which Badger adds none
 // before it has merged them, and many logs, of which it makes some. Check lets it merge none.
 func TestCheck_manyTables(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	do(t, second(store.CreateAll(ctx, specs("x", 1))))
 	store.Reopen() // which makes a table

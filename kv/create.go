@@ -100,7 +100,7 @@ func (e *BatchError) Unwrap() []error {
 
 // CreateAll makes many tokens in one commit, or none of them. It fails with a
 // BatchError, and with ErrTooLarge for more than fit a transaction: 500 always
-// do, 900 with values of ours, and with short names some 3,000.
+// do, 900 with values that tokend makes, and with short names some 3,000.
 func (s *Store) CreateAll(ctx context.Context, tokens []New) ([]Created, error) {
 	changes := make([]change, len(tokens))
 	var refusals []Refusal

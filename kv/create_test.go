@@ -15,6 +15,7 @@ import (
 
 // Tokens that were made elsewhere keep what is known of them.
 func TestCreateAll_madeElsewhere(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	now := store.Clock.Now()
 	theirs, err := kv.ParseValue("s3cr3t-of-another-system")
@@ -52,6 +53,7 @@ func TestCreateAll_madeElsewhere(t *testing.T) {
 // One token that cannot be made keeps all of its batch out, and each of them is
 // named with the reason.
 func TestCreateAll_refusals(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	now := store.Clock.Now()
 	value := func(text string) kv.Value {
@@ -111,6 +113,7 @@ func TestCreateAll_refusals(t *testing.T) {
 // A token that is refused takes neither its name nor its value from those behind
 // it.
 func TestCreateAll_refusedClaimNothing(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	value, err := kv.ParseValue("a-value-from-elsewhere")
 	do(t, err)
@@ -131,6 +134,7 @@ func TestCreateAll_refusedClaimNothing(t *testing.T) {
 
 // 500 always fit, as a client of imports may count on.
 func TestCreateAll_largest(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	batch := make([]kv.New, 500)
 	for i := range batch {

@@ -19,6 +19,7 @@ import (
 // with the file's name, or it means nothing. Each round changes one at random;
 // TOKEND_TORTURE makes the rounds many.
 func TestOpen_damage(t *testing.T) {
+	t.Parallel()
 	random := testkit.Rand(t, 0)
 	rounds := 120
 	if os.Getenv("TOKEND_TORTURE") != "" {
@@ -84,6 +85,7 @@ func TestOpen_damage(t *testing.T) {
 // What a crash left has no seal. A bit that changed there is found all the same, unless
 // it is in the last commit, where damage and a crash look alike.
 func TestOpen_damageAfterCrash(t *testing.T) {
+	t.Parallel()
 	random := testkit.Rand(t, 0)
 	store := kvtest.New(t)
 	do(t, second(store.CreateAll(ctx, specs("x", 100))))
@@ -142,6 +144,7 @@ func TestOpen_damageAfterCrash(t *testing.T) {
 
 // A start that is refused leaves a store that was closed as one that was closed.
 func TestOpen_staysClosed(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	do(t, second(store.CreateAll(ctx, specs("x", 10))))
 	do(t, store.Close())

@@ -4,11 +4,11 @@
 //
 //   - A change that returned without an error is on disk: it has been synced,
 //     and it is whole. Every read that starts afterwards sees it.
+//   - Every verification that starts afterwards sees it too: a token that was
+//     deleted or turned off is refused from then on. It reads memory and takes no lock.
 //   - A change that returned an error changed nothing, with one exception:
 //     after [ErrUnavailable] its outcome is unknown until the store has been
 //     opened again.
-//   - So does every verification, which reads memory and takes no lock: a
-//     token that was deleted or turned off is refused from then on.
 //   - Two changes never mix. One goroutine applies them one after another, so
 //     there are no conflicts to retry.
 //   - A snapshot shows one moment, however long it is read.

@@ -27,8 +27,8 @@ var (
 	ErrInvalidToken = errors.New("not a valid token")
 )
 
-// InvalidTokenError is ErrInvalidToken with the reason. That is for the operator
-// alone: who presents values must not learn which of them exist.
+// InvalidTokenError is ErrInvalidToken with the reason, which is only for the operator: whoever
+// presents values must not learn which of them exist.
 type InvalidTokenError struct{ Reason Reason }
 
 func (e *InvalidTokenError) Error() string { return ErrInvalidToken.Error() }

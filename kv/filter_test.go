@@ -15,6 +15,7 @@ import (
 )
 
 func TestTokens_filter(t *testing.T) {
+	t.Parallel()
 	eachBound(t, func(t *testing.T, store *kvtest.Store) {
 		now := store.Clock.Now()
 		day := func(n int) time.Time { return now.Add(time.Duration(n) * 24 * time.Hour) }
@@ -76,6 +77,7 @@ func TestTokens_filter(t *testing.T) {
 }
 
 func TestBulk(t *testing.T) {
+	t.Parallel()
 	// Of these, "off" is inactive and "b" was never used.
 	newStore := func(t *testing.T) (*kvtest.Store, kv.Value) {
 		store := kvtest.New(t)
@@ -144,6 +146,7 @@ func TestBulk(t *testing.T) {
 
 // What ceases to match between the search and the commit is left out.
 func TestBulk_rematches(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	create(t, store, kv.Spec{Name: "a"})
 	create(t, store, kv.Spec{Name: "b"})
@@ -174,6 +177,7 @@ func TestBulk_rematches(t *testing.T) {
 // The largest bulk fits one commit, whatever the tokens are like; one token more
 // is refused with the number, and changes nothing.
 func TestBulk_most(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	value := func(i int) kv.Value {
 		v, err := kv.ParseValue(fmt.Sprintf("%0512d", i))

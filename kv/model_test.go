@@ -38,6 +38,7 @@ type modelValue struct {
 // The store does what the model does, whatever is asked of it and however often
 // it is closed and opened in between.
 func TestStore_model(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
 		bound := rapid.SampledFrom(bounds).Draw(r, "bound")
 		m := &model{store: kvtest.New(t, func(o *kv.Options) { o.MaxIndexed = bound }), tokens: map[string]*modelToken{}}

@@ -10,6 +10,7 @@ import (
 
 // Moments count as a list of them does.
 func TestMoments(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
 		var (
 			m    kv.Moments

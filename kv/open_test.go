@@ -14,6 +14,7 @@ import (
 )
 
 func TestOpen_masterKeys(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	_, value, err := store.Create(ctx, kv.Spec{Name: "x"})
 	if err != nil {
@@ -48,6 +49,7 @@ func TestOpen_masterKeys(t *testing.T) {
 
 // A new master key takes over while the store serves, and survives whatever follows.
 func TestStore_Rekey(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	_, value, err := store.Create(ctx, kv.Spec{Name: "x", Active: true})
 	do(t, err)
@@ -78,6 +80,7 @@ func TestStore_Rekey(t *testing.T) {
 }
 
 func TestOpen_refuses(t *testing.T) {
+	t.Parallel()
 	good := kv.Options{MasterKeys: []kv.MasterKey{kv.NewMasterKey()}}
 	t.Run("no key", func(t *testing.T) {
 		if _, err := kv.Open(kv.Options{Dir: t.TempDir()}); err == nil {
@@ -128,6 +131,7 @@ func TestOpen_refuses(t *testing.T) {
 
 // Whoever can write the disk must not be able to change a token unnoticed.
 func TestSeal(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		edit func(t *testing.T, store *kvtest.Store)
@@ -188,6 +192,7 @@ func TestSeal(t *testing.T) {
 // Without its list of files Badger would take a store for an empty one and
 // delete what is there.
 func TestOpen_missingManifest(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t, func(o *kv.Options) { o.Dir = filepath.Join(o.Dir, "a[1]*") }) // no pattern
 	do(t, second(store.CreateAll(ctx, specs("x", 10))))
 	do(t, store.Close())
@@ -208,6 +213,7 @@ func TestOpen_missingManifest(t *testing.T) {
 // A process that is killed between making a log and giving it a size leaves an
 // empty file, which Badger does not open.
 func TestOpen_stillbornLogs(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	do(t, second(store.CreateAll(ctx, specs("x", 10))))
 	do(t, store.Close())
@@ -225,6 +231,7 @@ func TestOpen_stillbornLogs(t *testing.T) {
 // A disk without room for Badger's memory is an error at both ends, not the
 // end of the process.
 func TestOpen_fullDisk(t *testing.T) {
+	t.Parallel()
 	free := uint64(1 << 40)
 	store := kvtest.New(t, func(o *kv.Options) {
 		o.MinFreeBytes = 1
@@ -240,6 +247,7 @@ func TestOpen_fullDisk(t *testing.T) {
 
 // Neither a value nor the keys to them may lie in the store's files.
 func TestFilesHoldNoSecret(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	var secrets []string
 	for _, name := range []string{"a", "b", "c"} {

@@ -57,7 +57,7 @@ func (r *record) isFoundBy(hash seal.Hash) bool {
 // recordVersion is the first byte of an encoded record.
 const recordVersion = 1
 
-// storedRecord is an encoded record behind its version byte: the fields, kept
+// storedRecord is an encoded record after its version byte: the fields, kept
 // as the very bytes that the seal authenticates, and the sealed value.
 type storedRecord struct {
 	_      struct{} `cbor:",toarray"`

@@ -7,7 +7,7 @@ import (
 	"tokend/kv/internal/badgerdb"
 )
 
-// Repair is Check, and makes the index anew where it does not agree with the records. It
+// Repair is Check, and rebuilds the index from the records. It
 // keeps every record, also one that does not match its seal. Afterwards it checks again:
 // what it reports last is still wrong.
 func Repair(o Options, progress Progress) (before, after Report, err error) {

@@ -21,7 +21,7 @@ import (
 
 // Restore makes a store of a backup, in a folder that is missing or empty. One of
 // Options.MasterKeys must open it; the first seals the store. It checks every record's seal
-// and makes the index anew. Until all of the backup was good the store is beside its place,
+// and rebuilds the index. Until all of the backup was good the store is beside its place,
 // in a folder with the suffix ".restoring"; the next Restore removes one that was broken off.
 // It fails with ErrNotEmpty, ErrBackup, ErrWrongKey, ErrNewerSchema or ErrFull, which it
 // does with less room than Options.MinFreeBytes, or DefaultMinFreeBytes where that is 0.
@@ -79,7 +79,7 @@ func openBackup(r io.Reader, progress Progress) (*backup.Reader, error) {
 	return b, err
 }
 
-// emptyPlace is where a folder is missing or empty, behind a link if there is one. It is
+// emptyPlace is where a folder is missing or empty, following a link if there is one. It is
 // renamed to, which a mount point cannot be.
 func emptyPlace(dir string) (string, error) {
 	place, err := filepath.EvalSymlinks(dir)

@@ -15,6 +15,7 @@ import (
 )
 
 func TestRotate(t *testing.T) {
+	t.Parallel()
 	eachBound(t, func(t *testing.T, store *kvtest.Store) {
 		start := store.Clock.Now()
 		_, first := create(t, store, kv.Spec{Name: "x", Active: true})
@@ -91,6 +92,7 @@ func TestRotate(t *testing.T) {
 
 // What ends a grace before its time, for good.
 func TestRotate_graceEnds(t *testing.T) {
+	t.Parallel()
 	active, inactive := true, false
 	for _, c := range []struct {
 		name string
@@ -142,6 +144,7 @@ func TestRotate_graceEnds(t *testing.T) {
 }
 
 func TestRotate_capped(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	now := store.Clock.Now()
 	create(t, store, kv.Spec{Name: "short", Active: true, ExpiresAt: now.Add(time.Minute)})
@@ -167,6 +170,7 @@ func TestRotate_capped(t *testing.T) {
 // The old value is never refused within its grace and never accepted after it,
 // and the new one never refused, while many verify and somebody rotates.
 func TestRotate_concurrently(t *testing.T) {
+	t.Parallel()
 	for _, bound := range []int{0, 1, 1 << 20} {
 		t.Run(fmt.Sprintf("room for %d", bound), func(t *testing.T) {
 			store := kvtest.New(t, func(o *kv.Options) { o.MaxIndexed, o.Now = bound, time.Now })
@@ -231,6 +235,7 @@ func TestRotate_concurrently(t *testing.T) {
 // A value that was deleted and comes again is another token's: it has no last use
 // from before, and gets its own.
 func TestLastUsed_valueComesAgain(t *testing.T) {
+	t.Parallel()
 	eachBound(t, func(t *testing.T, store *kvtest.Store) {
 		value, err := kv.ParseValue("a-value-from-elsewhere")
 		do(t, err)

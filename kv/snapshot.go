@@ -30,7 +30,7 @@ func (s *Snapshot) Close() {
 }
 
 // Tokens are the tokens that a filter means at a moment, in the order of their
-// names' bytes, behind a name if one is given. Their last uses are those of the
+// names' bytes, after a name if one is given. Their last uses are those of the
 // time when they are read. It takes constant memory, and no longer than those with
 // the filter's prefix need. It may be read more than once, though not while
 // another reading is under way. After an error it ends.

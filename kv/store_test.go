@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"tokend/internal/testkit"
 	"tokend/kv"
 	"tokend/kv/kvtest"
 )
@@ -26,6 +27,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("KV_TEST_HOLD"); dir != "" {
 		holdStore(dir)
 	}
+	testkit.Parallel()
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
 		// Badger leaves these behind where its Open fails.
@@ -34,6 +36,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestStore_Create(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	expiry := kvtest.Start.Add(time.Hour).Truncate(time.Millisecond)
 	spec := kv.Spec{Name: "example", Active: true, Write: true, ExpiresAt: expiry}
@@ -61,6 +64,7 @@ func TestStore_Create(t *testing.T) {
 }
 
 func TestStore_Replace(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	created, value, err := store.Create(ctx, kv.Spec{Name: "x", Active: true, Write: true})
 	if err != nil {
@@ -133,6 +137,7 @@ func TestStore_Replace(t *testing.T) {
 }
 
 func TestStore_Delete(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	created, value, err := store.Create(ctx, kv.Spec{Name: "x", Active: true})
 	if err != nil {
@@ -166,6 +171,7 @@ func TestStore_Delete(t *testing.T) {
 }
 
 func TestSnapshot(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	for _, name := range []string{"b", "a", "é", "B", "a b"} {
 		if _, _, err := store.Create(ctx, kv.Spec{Name: name}); err != nil {
@@ -193,6 +199,7 @@ func TestSnapshot(t *testing.T) {
 
 // Many clients at once: what was answered is there, each name went to one.
 func TestStore_concurrentClients(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	const clients, tries = 16, 50
 	won := make([]map[string]kv.Value, clients)
@@ -230,6 +237,7 @@ func TestStore_concurrentClients(t *testing.T) {
 // A change that is larger than a transaction is refused whole; several that do
 // not fit one together are split between transactions, each whole.
 func TestStore_largeChanges(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	t.Run("too large is refused and changes nothing", func(t *testing.T) {
 		if _, err := store.CreateAll(ctx, specs("huge", 20000)); !errors.Is(err, kv.ErrTooLarge) {
@@ -281,6 +289,7 @@ func TestStore_largeChanges(t *testing.T) {
 }
 
 func TestStore_panicInAChange(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	if err := store.Panic(); err == nil || !strings.Contains(err.Error(), "on purpose") {
 		t.Errorf("error %v", err)
@@ -291,6 +300,7 @@ func TestStore_panicInAChange(t *testing.T) {
 }
 
 func TestStore_fullDisk(t *testing.T) {
+	t.Parallel()
 	free, unknown := uint64(64<<20), error(nil)
 	store := kvtest.New(t, func(o *kv.Options) {
 		o.MinFreeBytes = 32 << 20
@@ -324,6 +334,7 @@ func TestStore_fullDisk(t *testing.T) {
 // A failed commit has an unknown outcome, so nothing more is changed. It fails
 // here for real: Badger cannot make its next log in a folder that is gone.
 func TestStore_failedCommit(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	dir := store.Options.Dir
 	_, value, err := store.Create(ctx, kv.Spec{Name: "before"})
@@ -390,6 +401,7 @@ func TestStore_failedCommit(t *testing.T) {
 // A change is waited for until its context ends, and is still made. Nobody else waits longer
 // for that.
 func TestStore_contextEnds(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	open := store.Gate()
 	ended, end := context.WithCancel(ctx)
@@ -407,6 +419,7 @@ func TestStore_contextEnds(t *testing.T) {
 // What was decided on the state of a group whose commit failed is not tried:
 // Badger would end the process, or take a change that rests on what is unknown.
 func TestStore_failedCommitOfAGroup(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	dir := store.Options.Dir
 	open := store.Gate()
@@ -438,6 +451,7 @@ func TestStore_failedCommitOfAGroup(t *testing.T) {
 }
 
 func TestStore_queue(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	open := store.Gate()
 	var wg sync.WaitGroup
@@ -478,6 +492,7 @@ func specs(prefix string, n int) []kv.New {
 }
 
 func TestStore_Close(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	snapshot, err := store.Snapshot()
 	if err != nil {
@@ -506,6 +521,7 @@ func TestStore_Close(t *testing.T) {
 }
 
 func TestOpen_lockedByAnotherProcess(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	holder := exec.Command(os.Args[0])
 	holder.Env = append(os.Environ(), "KV_TEST_HOLD="+dir)
@@ -588,6 +604,7 @@ func second[T any](_ T, err error) error { return err }
 
 // A page that the disk does not give is an error, not the end of the process.
 func TestStore_unreadableDisk(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	do(t, second(store.CreateAll(ctx, specs("x", 800))))
 	store.Reopen() // which writes a table

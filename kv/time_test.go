@@ -12,6 +12,7 @@ import (
 // that was seen before, so a jump back gives an expired token the length of the jump and no
 // more; and no time of a token moves back.
 func TestClockJumps(t *testing.T) {
+	t.Parallel()
 	for _, bound := range bounds {
 		store := kvtest.New(t, func(o *kv.Options) { o.MaxIndexed = bound })
 		expiry := kvtest.Start.Add(time.Hour)

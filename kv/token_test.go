@@ -11,6 +11,7 @@ import (
 )
 
 func TestNames(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, token string
 		wantErr     string // empty: allowed
@@ -51,6 +52,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestExpirations(t *testing.T) {
+	t.Parallel()
 	now := kvtest.Start.Truncate(time.Millisecond)
 	for _, c := range []struct {
 		name    string
@@ -85,6 +87,7 @@ func TestExpirations(t *testing.T) {
 }
 
 func TestToken_Status(t *testing.T) {
+	t.Parallel()
 	at := kvtest.Start
 	for _, c := range []struct {
 		name   string

@@ -24,7 +24,7 @@ type schemaUpgrade struct {
 // upgrades are those from each schema to the next, the first from schema 1.
 var upgrades = []schemaUpgrade{
 	// Schema 2 keeps optional fields of a record that it does not know, so that the nodes of
-	// a cluster can be upgraded one by one. A version that knows schema 1 alone takes them
+	// a cluster can be upgraded one by one. A version that knows only schema 1 takes them
 	// for damage, and so must not open the store.
 	{canWait: true},
 }

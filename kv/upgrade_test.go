@@ -61,6 +61,7 @@ func TestOpen_upgrade(t *testing.T) {
 
 // A store of schema 1 becomes one of schema 2 when it is opened, with a way back.
 func TestOpen_schema1(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t, func(o *kv.Options) { o.Dir = filepath.Join(o.Dir, "store") })
 	do(t, second(store.CreateAll(ctx, specs("x", 50))))
 	want := everything(t, store)
@@ -93,6 +94,7 @@ func TestOpen_schema1(t *testing.T) {
 // Where the way back cannot be made, because the disk is nearly full or a record is damaged,
 // a store of schema 1 is served as it is, and another master key takes over all the same.
 func TestOpen_upgradeThatMustWait(t *testing.T) {
+	t.Parallel()
 	for what, prevent := range map[string]func(t *testing.T, store *kvtest.Store){
 		"nearly full disk": func(_ *testing.T, store *kvtest.Store) {
 			store.Options.MinFreeBytes = 1 << 30
@@ -135,6 +137,7 @@ func TestOpen_upgradeThatMustWait(t *testing.T) {
 // Optional fields that a newer version wrote are kept by every change, in a backup, and in
 // what is restored. What is not optional is an error.
 func TestRecord_optionalFields(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	_, _, err := store.Create(ctx, kv.Spec{Name: "x", Active: true})
 	do(t, err)
@@ -170,6 +173,7 @@ func TestRecord_optionalFields(t *testing.T) {
 // Two stores with the same data key can open each other's records, which a store that makes
 // its own cannot.
 func TestOpen_givenDataKey(t *testing.T) {
+	t.Parallel()
 	first := kvtest.New(t)
 	_, _, err := first.Create(ctx, kv.Spec{Name: "x", Active: true})
 	do(t, err)

@@ -12,6 +12,7 @@ import (
 )
 
 func TestUsage(t *testing.T) {
+	t.Parallel()
 	s := kvtest.New(t, func(o *kv.Options) {
 		o.MinFreeBytes = 7
 		o.FreeBytes = func(string) (uint64, error) { return 1 << 40, nil }
@@ -43,6 +44,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestNoteBackup(t *testing.T) {
+	t.Parallel()
 	s := kvtest.New(t)
 	if at := s.LastBackup(); !at.IsZero() {
 		t.Errorf("a new store was backed up at %v", at)
@@ -65,6 +67,7 @@ func TestNoteBackup(t *testing.T) {
 }
 
 func TestOnCommit(t *testing.T) {
+	t.Parallel()
 	var (
 		mu         sync.Mutex
 		commits    int
@@ -101,6 +104,7 @@ func TestOnCommit(t *testing.T) {
 
 // The reason why a value is refused is told apart from the refusal.
 func TestVerify_reasons(t *testing.T) {
+	t.Parallel()
 	eachBound(t, func(t *testing.T, s *kvtest.Store) {
 		_, good := create(t, s, kv.Spec{Name: "good", Active: true})
 		_, inactive := create(t, s, kv.Spec{Name: "inactive", ExpiresAt: s.Clock.Now().Add(time.Minute)})
@@ -128,6 +132,7 @@ func TestVerify_reasons(t *testing.T) {
 }
 
 func TestIndexMisses(t *testing.T) {
+	t.Parallel()
 	s := kvtest.New(t)
 	_, value := create(t, s, kv.Spec{Name: "x", Active: true})
 	s.AwaitFilled()

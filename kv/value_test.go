@@ -14,6 +14,7 @@ import (
 
 // Vectors for the checksum, as GitHub published them.
 func TestChecksum(t *testing.T) {
+	t.Parallel()
 	for digits, want := range map[string]string{
 		"zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ": "0mLq17",
 		"qkJaB6MffYVzZXWqmcoF49yrUxP3wf": "0LsakP",
@@ -25,6 +26,7 @@ func TestChecksum(t *testing.T) {
 }
 
 func TestNewValue(t *testing.T) {
+	t.Parallel()
 	t.Run("has the shape that scanners look for", func(t *testing.T) {
 		shape := regexp.MustCompile(`^tkd_[0-9A-Za-z]{49}$`)
 		for range 1000 {
@@ -51,6 +53,7 @@ func TestNewValue(t *testing.T) {
 }
 
 func TestValue_HasTypo(t *testing.T) {
+	t.Parallel()
 	good := kv.FormatValue("tkd", [32]byte{5}).Reveal()
 	for _, c := range []struct {
 		name, text string
@@ -81,6 +84,7 @@ func flip(digit byte) string {
 }
 
 func TestParseValue(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, text string
 		ok         bool
@@ -107,6 +111,7 @@ func TestParseValue(t *testing.T) {
 
 // A secret must come out of nothing that prints, whatever verb or encoder.
 func TestSecretsDoNotShow(t *testing.T) {
+	t.Parallel()
 	value := kv.NewValue("tkd")
 	key := kv.NewMasterKey()
 	raw, err := base64.StdEncoding.DecodeString(key.Encode())
@@ -144,6 +149,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 }
 
 func TestParseMasterKeys(t *testing.T) {
+	t.Parallel()
 	a, b := kv.NewMasterKey(), kv.NewMasterKey()
 	for _, c := range []struct {
 		name, file string

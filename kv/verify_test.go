@@ -27,6 +27,7 @@ func eachBound(t *testing.T, test func(t *testing.T, store *kvtest.Store)) {
 }
 
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	eachBound(t, func(t *testing.T, store *kvtest.Store) {
 		now := store.Clock.Now()
 		plain, plainValue := create(t, store, kv.Spec{Name: "plain", Active: true, Write: true})
@@ -66,6 +67,7 @@ func TestVerify(t *testing.T) {
 
 // A token is expired from its expiry's millisecond on.
 func TestVerify_expiry(t *testing.T) {
+	t.Parallel()
 	eachBound(t, func(t *testing.T, store *kvtest.Store) {
 		expiry := store.Clock.Now().Add(time.Minute)
 		_, value := create(t, store, kv.Spec{Name: "x", Active: true, ExpiresAt: expiry})
@@ -89,6 +91,7 @@ func TestVerify_expiry(t *testing.T) {
 
 // The verification after a change sees it, whatever was in memory.
 func TestVerify_followsChanges(t *testing.T) {
+	t.Parallel()
 	eachBound(t, func(t *testing.T, store *kvtest.Store) {
 		_, value := create(t, store, kv.Spec{Name: "x", Active: true})
 		for i := range 3 {
@@ -111,6 +114,7 @@ func TestVerify_followsChanges(t *testing.T) {
 // Somebody who read a record from the disk before a change, and comes to put it
 // into memory after it, must not bring the old state back.
 func TestVerify_slowReader(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	for name, change := range map[string]func() error{
 		"deleted":     func() error { return second(store.Delete(ctx, "x")) },
@@ -136,6 +140,7 @@ func TestVerify_slowReader(t *testing.T) {
 }
 
 func TestLastUsed(t *testing.T) {
+	t.Parallel()
 	eachBound(t, func(t *testing.T, store *kvtest.Store) {
 		created, value := create(t, store, kv.Spec{Name: "x", Active: true})
 		_, _ = create(t, store, kv.Spec{Name: "never", Active: true})
@@ -206,6 +211,7 @@ func TestLastUsed(t *testing.T) {
 // A use is seen by whoever asks after the verification, whatever goes on beside:
 // changes of the same token, evictions, flushes.
 func TestLastUsed_seenAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, bound := range []int{3, 1 << 20} {
 		t.Run(fmt.Sprintf("room for %d", bound), func(t *testing.T) {
 			store := kvtest.New(t, func(o *kv.Options) { o.MaxIndexed, o.Now = bound, time.Now })
@@ -244,6 +250,7 @@ func TestLastUsed_seenAtOnce(t *testing.T) {
 
 // What does not fit is answered from the disk, and what is used finds room.
 func TestIndex_bound(t *testing.T) {
+	t.Parallel()
 	const bound = 2000
 	store := kvtest.New(t, func(o *kv.Options) { o.MaxIndexed = bound })
 	values := map[string]kv.Value{}
@@ -341,6 +348,7 @@ func third[A, B any](_ A, _ B, err error) error { return err }
 // A good value is good at any moment after the start, also that in which the index has
 // just been filled.
 func TestVerify_whileItFills(t *testing.T) {
+	t.Parallel()
 	store := kvtest.New(t)
 	wanted := specs("x", 900)
 	for i := range wanted {

@@ -143,7 +143,7 @@ func (h *histogram) writeNative(out *dto.Histogram) {
 	var (
 		counts [lastNative - firstNative + 2]int64 // zero first
 		before int64
-		end    = 0 // the number behind the last span
+		end    = 0 // the number after the last span
 	)
 	for i, c := range cells {
 		counts[c.native-firstNative+1] += int64(h.cells[i]) //nolint:gosec // a count

@@ -99,7 +99,7 @@ func (h *journalHandler) each(with func(slog.Handler) slog.Handler) slog.Handler
 	return &journalHandler{h.level, all}
 }
 
-// prefixWriter writes each line, which comes in one piece, behind a prefix, in
+// prefixWriter writes each line, which comes in one piece, after a prefix, in
 // one piece.
 type prefixWriter struct {
 	w      io.Writer
@@ -111,7 +111,7 @@ func (w *prefixWriter) Write(p []byte) (int, error) {
 	return max(n-len(w.prefix), 0), err
 }
 
-// auditFile is the file of the audit, which is opened anew at each reload, so
+// auditFile is the file of the audit, which is opened again at each reload, so
 // that it can be moved away before.
 type auditFile struct {
 	mu   sync.Mutex

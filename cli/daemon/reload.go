@@ -138,7 +138,7 @@ func (s *service) letIn(c config.Config) error {
 }
 
 // admins are all who may manage tokens. Nobody may be two of them: it would
-// depend on the order what he may do.
+// depend on the order what they may do.
 func admins(c config.Config, data *DataDir) ([]api.Admin, error) {
 	var all []api.Admin
 	if data.adminTokenFile != "" {

@@ -15,7 +15,7 @@ import (
 type manager struct {
 	log    *slog.Logger
 	status func() string // one line, for systemctl status
-	remark atomic.Value  // string, behind the status
+	remark atomic.Value  // string, after the status
 	ending atomic.Bool   // what comes late is not told any more
 }
 

@@ -72,7 +72,7 @@ func (s ownSocket) give(sockets config.UnixSockets) error {
 			return fmt.Errorf("unix_sockets.group: %w", err)
 		}
 	}
-	// Until here it is for us alone, by our umask.
+	// Until here only this user may use it, by the umask.
 	if uid != -1 || gid != -1 { // a sandbox may forbid even to ask
 		if err := s.change(func(path string) error { return os.Chown(path, uid, gid) }); err != nil {
 			return hint.New(
@@ -83,7 +83,7 @@ func (s ownSocket) give(sockets config.UnixSockets) error {
 	return s.chmod(sockets.FileMode())
 }
 
-// userNumber is a user's number, by his name or as it stands.
+// userNumber is a user's number, by name or as it stands.
 func userNumber(name string) (int, error) {
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil && n < 1<<32-1 {
 		return int(n), nil
@@ -106,7 +106,7 @@ func groupNumber(name string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// clearSocket takes away what a server that was killed left behind, a socket
+// clearSocket removes what a killed server left, a socket
 // that nobody listens on, and refuses anything else in its place.
 func clearSocket(path string) error {
 	info, err := os.Lstat(path)

@@ -33,7 +33,7 @@ type Reader struct {
 type Entry struct{ Key, Value []byte }
 
 // boundedReader reads a bounded number of bytes for an item, lest a length that was
-// changed have everything behind it read into memory.
+// changed have everything after it read into memory.
 type boundedReader struct {
 	io.Reader
 

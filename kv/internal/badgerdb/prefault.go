@@ -12,7 +12,7 @@ import (
 // prefault has the disk back the pages of Badger's WAL that a commit will write. Badger
 // copies into the mapped file in a goroutine of its own. There, a page that the disk does
 // not give ends the process (SIGBUS), and a page that it does not answer for stops all of
-// it. Asked for here, the first is an error and the second a wait of the commit alone, and
+// it. Asked for here, the first is an error and only the commit waits for the second, and
 // nothing was changed.
 type prefault struct {
 	zeros   []byte

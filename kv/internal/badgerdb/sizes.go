@@ -40,7 +40,7 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 		WithBaseTableSize(tableSize).
 		WithNumCompactors(2).
 		// Values are sealed, so they do not compress; blocks then come straight
-		// from the mapped file, which needs no cache of ours.
+		// from the mapped file, which needs no other cache.
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
 		WithChecksumVerificationMode(options.OnBlockRead).
