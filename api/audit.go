@@ -61,7 +61,7 @@ func (s *Server) audit(r *request, rt *route) {
 	skipped := 0
 	if r.who() == "" {
 		var ok bool
-		if ok, skipped = s.strangers.admit(r.receivedAt); !ok {
+		if ok, skipped = s.anonymousLimiter.admit(r.receivedAt); !ok {
 			return
 		}
 	}
@@ -149,9 +149,9 @@ func (r *request) note(name *string) {
 	}
 }
 
-// strangers bounds the records of callers that nobody knows: in their crowd the
+// anonymousLimiter bounds the records of callers that nobody knows: in their crowd the
 // others must not be lost.
-type strangers struct {
+type anonymousLimiter struct {
 	mu      sync.Mutex
 	second  int64
 	seen    int // in that second
@@ -162,7 +162,7 @@ const maxStrangers = 20 // a second
 
 // admit reports whether a record may be written now, and how many were not since
 // the last one.
-func (s *strangers) admit(now time.Time) (ok bool, skipped int) {
+func (s *anonymousLimiter) admit(now time.Time) (ok bool, skipped int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if second := now.Unix(); second > s.second || second < s.second-1 {

@@ -156,7 +156,7 @@ func TestAudit_strangers(t *testing.T) {
 	s.ask("GET", "/_/token", "")
 	got := records.taken()
 	if n := strings.Count(got, "outcome=unauthorized"); n < 20 || n > 150 {
-		t.Errorf("%d records of strangers", n)
+		t.Errorf("%d records of unknown callers", n)
 	}
 	if strings.Count(got, "who=admin:admin") != 1 {
 		t.Error("the administrator's is lost")

@@ -129,7 +129,7 @@ func TestRekey(t *testing.T) {
 func TestBackup_last(t *testing.T) {
 	s := newServer(t)
 	for batch := range 10 { // more than the buffers of a connection hold
-		tokens := make([]kv.New, 500)
+		tokens := make([]kv.NewToken, 500)
 		for i := range tokens {
 			tokens[i].Name = fmt.Sprintf("%d-%d", batch, i)
 		}

@@ -23,7 +23,7 @@ type connection struct {
 	connections *connections
 	peer        peer
 	isTLS       bool
-	purpose     purpose
+	role        listenerRole
 	number      int         // of all that were made
 	stripe      int         // of metrics
 	spoke       atomic.Bool // a byte has come

@@ -27,7 +27,7 @@ type connections struct {
 	watchers int // those of them on a listener for metrics
 	made     int // connections, ever
 
-	complained map[purpose]time.Time // when it was last said that connections are refused
+	complained map[listenerRole]time.Time // when it was last said that connections are refused
 }
 
 // maxWatchers is how many connections there may be on listeners for metrics, beside
@@ -36,14 +36,14 @@ const maxWatchers = 16
 
 func (cs *connections) timeouts() *Timeouts { return &cs.settings.Load().Timeouts }
 
-func (cs *connections) listen(l net.Listener, purpose purpose) net.Listener {
-	return &listener{l, cs, purpose}
+func (cs *connections) listen(l net.Listener, role listenerRole) net.Listener {
+	return &listener{l, cs, role}
 }
 
 type listener struct {
 	net.Listener
 	connections *connections
-	purpose     purpose
+	role        listenerRole
 }
 
 // Accept gives the next connection within the limit. It outlives a shortage of
@@ -62,10 +62,10 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		wait = 0
-		if c := l.connections.add(accepted, l.purpose); c != nil {
+		if c := l.connections.add(accepted, l.role); c != nil {
 			return c, nil
 		}
-		l.connections.refuse(accepted, l.purpose)
+		l.connections.refuse(accepted, l.role)
 	}
 }
 
@@ -77,13 +77,13 @@ func isShortage(err error) bool {
 // refuse tells a connection beyond the limit so: fasthttp's own answer says
 // nothing of when to come again. The answer fits the socket's buffer; one of TLS
 // must wait for the client's part of the handshake before.
-func (cs *connections) refuse(accepted net.Conn, purpose purpose) {
+func (cs *connections) refuse(accepted net.Conn, role listenerRole) {
 	limit := maxWatchers
-	if purpose != forMetrics {
+	if role != metricsOnly {
 		limit = cs.settings.Load().MaxConnections
 		cs.metrics.RefusedConnections.Inc()
 	}
-	cs.complain(purpose, limit)
+	cs.complain(role, limit)
 	isTLS := underTLS(accepted) != accepted
 	_ = accepted.SetDeadline(time.Now().Add(time.Second))
 	if !isTLS {
@@ -104,15 +104,15 @@ func (cs *connections) refuse(accepted net.Conn, purpose purpose) {
 }
 
 // complain says, once a minute, that connections are refused.
-func (cs *connections) complain(purpose purpose, limit int) {
+func (cs *connections) complain(role listenerRole, limit int) {
 	cs.mu.Lock()
-	silent := time.Since(cs.complained[purpose]) < time.Minute
+	silent := time.Since(cs.complained[role]) < time.Minute
 	if !silent {
-		cs.complained[purpose] = time.Now()
+		cs.complained[role] = time.Now()
 	}
 	cs.mu.Unlock()
 	if !silent {
-		cs.log.Warn("connection limit reached", "limit", limit, "for_metrics", purpose == forMetrics)
+		cs.log.Warn("connection limit reached", "limit", limit, "for_metrics", role == metricsOnly)
 	}
 }
 
@@ -134,15 +134,15 @@ const tooManyConnections = "HTTP/1.1 503 Service Unavailable\r\n" +
 	`{"type":"about:blank","title":"Service Unavailable","status":503,"code":"overloaded","detail":"too many connections"}` + "\n"
 
 // add takes a connection in, unless there are too many.
-func (cs *connections) add(accepted net.Conn, purpose purpose) *connection {
+func (cs *connections) add(accepted net.Conn, role listenerRole) *connection {
 	peer := peerOf(accepted)
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if !cs.hasRoom(purpose) {
+	if !cs.hasRoom(role) {
 		return nil
 	}
 	cs.made++
-	if purpose == forMetrics {
+	if role == metricsOnly {
 		cs.watchers++
 	} else {
 		cs.metrics.Connections.Inc()
@@ -155,7 +155,7 @@ func (cs *connections) add(accepted net.Conn, purpose purpose) *connection {
 	}
 	c := &connection{
 		Conn: accepted, connections: cs, peer: peer, isTLS: carrier != accepted,
-		purpose: purpose, number: cs.made, stripe: cs.made % metrics.Stripes,
+		role: role, number: cs.made, stripe: cs.made % metrics.Stripes,
 	}
 	_ = c.setReadEnd(time.Now().Add(cs.timeouts().Header))
 	if cs.open == nil {
@@ -165,8 +165,8 @@ func (cs *connections) add(accepted net.Conn, purpose purpose) *connection {
 	return c
 }
 
-func (cs *connections) hasRoom(purpose purpose) bool {
-	if purpose == forMetrics {
+func (cs *connections) hasRoom(role listenerRole) bool {
+	if role == metricsOnly {
 		return cs.watchers < maxWatchers
 	}
 	return len(cs.open)-cs.watchers < cs.settings.Load().MaxConnections
@@ -179,7 +179,7 @@ func (cs *connections) remove(c *connection) {
 	defer cs.mu.Unlock()
 	if _, ok := cs.open[c]; ok {
 		delete(cs.open, c)
-		if c.purpose == forMetrics {
+		if c.role == metricsOnly {
 			cs.watchers--
 		} else {
 			cs.metrics.Connections.Dec()

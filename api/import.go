@@ -39,7 +39,7 @@ type importBody struct {
 type line struct {
 	number int // from 1
 	name   string
-	token  kv.New
+	token  kv.NewToken
 	wrong  *problem // then token is none
 }
 
@@ -74,7 +74,7 @@ func (s *Server) importBatches(body []byte) iter.Seq[[]line] {
 		for text := range bytes.Lines(body) {
 			number++
 			if text = bytes.Trim(text, " \t\r\n"); len(text) > 0 { // what JSON has for white space
-				s.inTurn(func() { batch = append(batch, s.parseLine(number, text)) })
+				s.withCPUSlot(func() { batch = append(batch, s.parseLine(number, text)) })
 			}
 			if len(batch) == importBatch {
 				if !yield(batch) {
@@ -101,12 +101,12 @@ func (s *Server) parseLine(number int, text []byte) line {
 	}
 	if err != nil {
 		l.wrong, _ = problemOf(err)
-		l.token = kv.New{}
+		l.token = kv.NewToken{}
 	}
 	return l
 }
 
-func (s *Server) newToken(b importBody) (n kv.New, err error) {
+func (s *Server) newToken(b importBody) (n kv.NewToken, err error) {
 	switch {
 	case b.Expires != nil && !*b.Expires:
 		b.ExpirationDate = nil // it is the time of the last change
@@ -147,7 +147,7 @@ func (s *Server) newToken(b importBody) (n kv.New, err error) {
 // ends the import.
 func (s *Server) importBatch(r *request, lines []line) (wire.Batch, error) {
 	view := wire.Batch{FirstLine: lines[0].number, LastLine: lines[len(lines)-1].number}
-	tokens := make([]kv.New, len(lines))
+	tokens := make([]kv.NewToken, len(lines))
 	for i, l := range lines {
 		tokens[i] = l.token // of a wrong line it is none, which is refused too
 	}

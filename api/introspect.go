@@ -67,7 +67,7 @@ func (s *Server) introspect(r *request) (reply, error) {
 		return reply{}, err
 	}
 	grant, err := s.store.Verify(token)
-	r.concludes(err)
+	r.recordVerdict(err)
 	if errors.Is(err, kv.ErrInvalidToken) {
 		return reply{plain: wire.Introspection{}}, nil
 	}

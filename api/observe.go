@@ -63,8 +63,8 @@ func (r *request) outcome() string {
 	return metrics.Done
 }
 
-// concludes notes how the verification of what was presented ended.
-func (r *request) concludes(err error) {
+// recordVerdict notes how the verification of what was presented ended.
+func (r *request) recordVerdict(err error) {
 	if errors.Is(err, errNoToken) { // nothing was presented
 		return
 	}
@@ -106,14 +106,14 @@ var accesses = map[access]metrics.Access{
 // countRefusal counts a request that was refused for who asks.
 func (s *Server) countRefusal(rt *route, err error) {
 	if access, ok := accesses[rt.access]; ok {
-		if kind, ok := kindOf(err); ok {
+		if kind, ok := authFailureKind(err); ok {
 			s.metrics.AuthenticationFailed(access, kind)
 		}
 	}
 }
 
-// kindOf is what was wrong with who asked, if that was.
-func kindOf(err error) (kind metrics.Kind, ok bool) {
+// authFailureKind is what was wrong with who asked, if that was.
+func authFailureKind(err error) (kind metrics.Kind, ok bool) {
 	if errors.Is(err, kv.ErrInvalidToken) {
 		if verdictOf(err) == metrics.InvalidMalformed {
 			return metrics.Malformed, true

@@ -337,7 +337,7 @@ func TestServeMetrics_management(t *testing.T) {
 func TestScrapesTakeTurns(t *testing.T) {
 	var now, most atomic.Int32
 	s := newServer(t, func(c *api.Config) {
-		c.Metrics.Watch(func() (state metrics.State) {
+		c.Metrics.RegisterSnapshot(func() (state metrics.Snapshot) {
 			most.Store(max(most.Load(), now.Add(1)))
 			time.Sleep(5 * time.Millisecond)
 			now.Add(-1)

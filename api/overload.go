@@ -11,7 +11,7 @@ import (
 // and backups among them, are bounded in number, and who encodes or decodes much takes
 // turns for half of the cores.
 type overload struct {
-	management, large places
+	management, large slots
 	turns             chan struct{}
 }
 
@@ -23,10 +23,10 @@ func newOverload() overload {
 // be, or of unknown size, there may be at once, since each is held in memory.
 const maxLarge = 4
 
-// places are taken by requests under way. There is no queue.
-type places struct{ taken atomic.Int64 }
+// slots are taken by requests under way. There is no queue.
+type slots struct{ taken atomic.Int64 }
 
-func (p *places) take(limit int) bool {
+func (p *slots) take(limit int) bool {
 	if p.taken.Add(1) > int64(limit) {
 		p.taken.Add(-1)
 		return false
@@ -34,7 +34,7 @@ func (p *places) take(limit int) bool {
 	return true
 }
 
-func (p *places) leave() { p.taken.Add(-1) }
+func (p *slots) leave() { p.taken.Add(-1) }
 
 var errOverloaded = &problem{status: 503, code: wire.CodeOverloaded, retryAfter: "1",
 	detail: "too many requests of management are under way; nothing was done"}
@@ -68,8 +68,8 @@ func (r *request) mayBeLarge(limit int) bool {
 	return limit > maxBodyBytes && (announced == chunked || announced > maxBodyBytes)
 }
 
-// inTurn does what takes a while and waits for nothing.
-func (s *Server) inTurn(work func()) {
+// withCPUSlot does what takes a while and waits for nothing.
+func (s *Server) withCPUSlot(work func()) {
 	s.overload.turns <- struct{}{}
 	defer func() { <-s.overload.turns }()
 	work()

@@ -130,7 +130,7 @@ func TestOverload_share(t *testing.T) {
 func (s *server) fill(tokens int) {
 	s.t.Helper()
 	for first := 0; first < tokens; first += 500 {
-		batch := make([]kv.New, 500)
+		batch := make([]kv.NewToken, 500)
 		for i := range batch {
 			batch[i].Name = fmt.Sprintf("filler-%06d-%s", first+i, strings.Repeat("n", 60))
 		}

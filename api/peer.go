@@ -54,7 +54,7 @@ func (r *request) from() string {
 // configured users, on the socket for them, and not through a proxy.
 func (s *Server) authorizePeer(r *request) error {
 	c := r.connection()
-	if c == nil || c.purpose != forAdmins {
+	if c == nil || c.role != adminSocket {
 		return errUnauthorized
 	}
 	name, ok := s.settings.Load().LocalAdmins[c.peer.uid]

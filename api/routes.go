@@ -26,17 +26,17 @@ const (
 
 // route is everything that is to be known about a path and method.
 type route struct {
-	method    string
-	path      string
-	operation string // what management it is, for the audit; empty: none
-	access    access
-	limit     int      // of the body, in bytes; 0: maxBodyBytes
-	params    []string // query parameters; others are refused
-	need      needs    // of a proxy's check: what the original request needs
-	local     bool     // on loopback, only for a Host that means this machine
-	watch     watch    // whether it is for those who watch
-	usual     int      // the status of most answers; 0: 200
-	handle    func(*Server, *request) (reply, error)
+	method     string
+	path       string
+	operation  string // what management it is, for the audit; empty: none
+	access     access
+	limit      int        // of the body, in bytes; 0: maxBodyBytes
+	params     []string   // query parameters; others are refused
+	need       needs      // of a proxy's check: what the original request needs
+	local      bool       // on loopback, only for a Host that means this machine
+	monitoring monitoring // whether it is for those who watch
+	usual      int        // the status of most answers; 0: 200
+	handle     func(*Server, *request) (reply, error)
 }
 
 // routes is what the server serves. HEAD is served wherever GET is; OPTIONS and
@@ -67,34 +67,34 @@ var routes = []route{
 	{method: anyMethod, path: wire.PathAuthRead, access: proxied, need: always(read), handle: (*Server).pass},
 	{method: anyMethod, path: wire.PathAuthWrite, access: proxied, need: always(write), handle: (*Server).pass},
 
-	{method: "GET", path: wire.PathHealth, watch: health, handle: (*Server).healthz},
-	{method: "GET", path: wire.PathReady, watch: health, handle: (*Server).readyz},
-	{method: "GET", path: wire.PathMetrics, watch: figures, access: scraper, local: true, handle: (*Server).scrape},
+	{method: "GET", path: wire.PathHealth, monitoring: health, handle: (*Server).healthz},
+	{method: "GET", path: wire.PathReady, monitoring: health, handle: (*Server).readyz},
+	{method: "GET", path: wire.PathMetrics, monitoring: scraped, access: scraper, local: true, handle: (*Server).scrape},
 	{method: "GET", path: wire.PathVersion, local: true, handle: (*Server).version},
 	{method: "GET", path: wire.PathOpenAPI, local: true, handle: (*Server).openAPI},
 	{method: "GET", path: "/", local: true, handle: (*Server).frontPage},
 }
 
-// watch is what a route is to those who watch.
-type watch int
+// monitoring is what a route is to those who watch.
+type monitoring int
 
 const (
-	nothing watch = iota
-	health        // which is everywhere
-	figures       // which may be apart
+	none    monitoring = iota
+	health             // which is everywhere
+	scraped            // which may be apart
 )
 
 // serves reports whether a route is there on the listener that a request came by.
 func (s *Server) serves(r *request, rt *route) bool {
-	if c := r.connection(); c != nil && c.purpose == forMetrics {
-		return rt.watch != nothing
+	if c := r.connection(); c != nil && c.role == metricsOnly {
+		return rt.monitoring != none
 	}
-	return rt.watch != figures || !s.metricsApart
+	return rt.monitoring != scraped || !s.metricsApart
 }
 
 // notFound says where something is.
 func (s *Server) notFound(r *request) (reply, error) {
-	if c := r.connection(); c != nil && c.purpose == forMetrics {
+	if c := r.connection(); c != nil && c.role == metricsOnly {
 		return reply{}, errNotFoundApart
 	}
 	return reply{}, errNotFound
@@ -130,7 +130,7 @@ func (s *Server) newRouter() *router.Router {
 	r.HandleMethodNotAllowed = false
 
 	methods := map[string][]string{}
-	watches := map[string]watch{}
+	monitorings := map[string]monitoring{}
 	slashed := map[string]fasthttp.RequestHandler{} // the router cannot tell a path that ends in a slash from one that does not
 	for i := range routes {
 		rt := &routes[i]
@@ -145,14 +145,14 @@ func (s *Server) newRouter() *router.Router {
 		}
 		r.Handle(rt.method, rt.path, handler)
 		methods[rt.path] = append(methods[rt.path], rt.method)
-		watches[rt.path] = rt.watch
+		monitorings[rt.path] = rt.monitoring
 		if rt.method == fasthttp.MethodGet {
 			r.HEAD(rt.path, handler)
 			methods[rt.path] = append(methods[rt.path], fasthttp.MethodHead)
 		}
 	}
 	for path, allowed := range methods {
-		r.ANY(path, s.adapt(otherMethods(path, allowed, watches[path])))
+		r.ANY(path, s.adapt(otherMethods(path, allowed, monitorings[path])))
 	}
 	notFound := s.adapt(&route{path: "(unknown)", usual: 404, handle: (*Server).notFound})
 	r.NotFound = func(ctx *fasthttp.RequestCtx) {
@@ -166,11 +166,11 @@ func (s *Server) newRouter() *router.Router {
 }
 
 // otherMethods answers the methods that a path does not have.
-func otherMethods(path string, allowed []string, watch watch) *route {
+func otherMethods(path string, allowed []string, monitoring monitoring) *route {
 	allowed = append(allowed, fasthttp.MethodOptions)
 	slices.Sort(allowed)
 	allow := strings.Join(allowed, ", ")
-	return &route{path: path, usual: 405, watch: watch, handle: func(_ *Server, r *request) (reply, error) {
+	return &route{path: path, usual: 405, monitoring: monitoring, handle: func(_ *Server, r *request) (reply, error) {
 		if string(r.ctx.Method()) == fasthttp.MethodOptions {
 			return reply{status: fasthttp.StatusNoContent, allow: allow}, nil
 		}

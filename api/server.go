@@ -82,17 +82,17 @@ type Server struct {
 	patience     time.Duration
 	metricsApart bool
 
-	requests    requestPool
-	settings    *atomic.Pointer[Settings]
-	router      *router.Router
-	http        *fasthttp.Server
-	connections connections
-	overload    overload
-	scraping    sync.Mutex
-	scraper     fasthttp.RequestHandler
-	broken      *metrics.Route
-	state       state
-	strangers   strangers
+	requests         requestPool
+	settings         *atomic.Pointer[Settings]
+	router           *router.Router
+	http             *fasthttp.Server
+	connections      connections
+	overload         overload
+	scraping         sync.Mutex
+	scraper          fasthttp.RequestHandler
+	broken           *metrics.Route
+	state            state
+	anonymousLimiter anonymousLimiter
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -120,7 +120,7 @@ func New(c Config, settings Settings) *Server {
 		log:       c.Log,
 		lingering: make(chan struct{}, maxLingering(settings.MaxConnections)),
 
-		complained: map[purpose]time.Time{},
+		complained: map[listenerRole]time.Time{},
 	}
 	s.scraper = fasthttpadaptor.NewFastHTTPHandler(c.Metrics.Handler(c.Log))
 	s.broken = c.Metrics.Route(otherMethod, "(malformed)", fasthttp.StatusBadRequest)
@@ -175,31 +175,31 @@ func (discard) Printf(string, ...any) {}
 
 // Serve answers requests that come in on a listener, until Shutdown, which
 // closes it. It may be called for several listeners at once.
-func (s *Server) Serve(l net.Listener) error { return s.serve(l, forAll) }
+func (s *Server) Serve(l net.Listener) error { return s.serve(l, public) }
 
 // ServeAdmins is Serve for a Unix socket on which the users in LocalAdmins are
 // administrators without a token.
-func (s *Server) ServeAdmins(l net.Listener) error { return s.serve(l, forAdmins) }
+func (s *Server) ServeAdmins(l net.Listener) error { return s.serve(l, adminSocket) }
 
 // ServeMetrics is Serve for /metrics and the state of health, and nothing else. It
 // has connections of its own, so that who watches sees a crowd on the others.
-func (s *Server) ServeMetrics(l net.Listener) error { return s.serve(l, forMetrics) }
+func (s *Server) ServeMetrics(l net.Listener) error { return s.serve(l, metricsOnly) }
 
-// purpose is what a listener is for.
-type purpose int
+// listenerRole is what a listener is for.
+type listenerRole int
 
 const (
-	forAll     purpose = iota
-	forAdmins          // for all, and its peers may be administrators by who they are
-	forMetrics         // for those who watch
+	public      listenerRole = iota
+	adminSocket              // for all, and its peers may be administrators by who they are
+	metricsOnly              // for those who watch
 )
 
-func (s *Server) serve(l net.Listener, purpose purpose) error {
+func (s *Server) serve(l net.Listener, role listenerRole) error {
 	if !s.register(l) {
 		return l.Close()
 	}
 	defer s.accepting.Done()
-	if err := s.http.Serve(s.connections.listen(l, purpose)); err != nil && !errors.Is(err, io.EOF) {
+	if err := s.http.Serve(s.connections.listen(l, role)); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	return nil

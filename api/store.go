@@ -21,12 +21,12 @@ type Store interface {
 
 	// Changes return when they are durable, or when the context ends.
 	Create(ctx context.Context, spec kv.Spec) (kv.Token, kv.Value, error)
-	CreateAll(ctx context.Context, tokens []kv.New) ([]kv.Created, error)
+	CreateAll(ctx context.Context, tokens []kv.NewToken) ([]kv.Created, error)
 	Replace(ctx context.Context, spec kv.Spec) (kv.Token, error)
 	Update(ctx context.Context, name string, patch kv.Patch) (kv.Token, error)
 	Rotate(ctx context.Context, name string, grace time.Duration) (kv.Token, kv.Value, error)
 	Delete(ctx context.Context, name string) (kv.Token, error)
-	Bulk(ctx context.Context, bulk kv.Bulk) (kv.Bulked, error)
+	Bulk(ctx context.Context, bulk kv.Bulk) (kv.BulkResult, error)
 	NoteBackup(ctx context.Context, at time.Time) error
 
 	Ping(ctx context.Context) error

@@ -97,7 +97,7 @@ func (l *stream) Read(p []byte) (n int, err error) {
 		}
 	}()
 	if len(l.unread) == 0 && !l.ended {
-		l.server.inTurn(func() { err = l.fill() })
+		l.server.withCPUSlot(func() { err = l.fill() })
 		if err != nil {
 			l.server.log.Error("a stream broke off", "request_id", l.requestID, "err", err)
 			return 0, err

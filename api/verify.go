@@ -19,7 +19,7 @@ func (s *Server) authorizeHolder(r *request) (err error) {
 		r.grant, err = s.store.Verify(token)
 		r.holder = r.grant.Name
 	}
-	r.concludes(err)
+	r.recordVerdict(err)
 	return err
 }
 

@@ -212,7 +212,7 @@ func loadTokens(data string, tokens int) []string {
 	batches.SetLimit(2 * runtime.NumCPU())
 	for first := 0; first < tokens; first += batch {
 		batches.Go(func() error {
-			specs := make([]kv.New, min(batch, tokens-first))
+			specs := make([]kv.NewToken, min(batch, tokens-first))
 			for i := range specs {
 				specs[i].Spec = kv.Spec{
 					Name: fmt.Sprintf("token-%09d", first+i), Active: true, Write: true,

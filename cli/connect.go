@@ -73,8 +73,8 @@ func (f *clientFlags) connect() (*server, error) {
 	return f.client(address, token, source)
 }
 
-// connectAsNobody gives a client without a token, for what needs none.
-func (f *clientFlags) connectAsNobody() (*server, error) {
+// connectAnonymous gives a client without a token, for what needs none.
+func (f *clientFlags) connectAnonymous() (*server, error) {
 	address, err := f.address(func(configured config.Config) string {
 		at := address(configured)
 		if strings.HasPrefix(at, "https://") { // whose certificate is for another name than this machine has for itself

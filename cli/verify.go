@@ -23,7 +23,7 @@ func (t *tokenCommands) newVerify() *cobra.Command {
 			if need != "read" && need != "write" {
 				return &usageError{fmt.Errorf("--need must be read or write, not %q", need)}
 			}
-			c, err := t.server.connectAsNobody()
+			c, err := t.server.connectAnonymous()
 			if err != nil {
 				return err
 			}

@@ -31,8 +31,8 @@ type Bulk struct {
 	DryRun bool // change nothing, tell what would be
 }
 
-// Bulked is what Bulk did.
-type Bulked struct {
+// BulkResult is what Bulk did.
+type BulkResult struct {
 	Names   []string // of the tokens that were meant, sorted
 	Changed int      // the others were so already
 }
@@ -66,18 +66,18 @@ func (e *TooManyError) Error() string {
 // Bulk changes all the tokens that are meant in one commit, or none. It fails
 // with a MissingError or a TooManyError. A token that begins to match the filter
 // after the call began may be left out; one that ceases to is.
-func (s *Store) Bulk(ctx context.Context, b Bulk) (Bulked, error) {
+func (s *Store) Bulk(ctx context.Context, b Bulk) (BulkResult, error) {
 	names := slices.Compact(slices.Sorted(slices.Values(b.Names)))
 	if len(names) == 0 {
 		var err error
 		if names, err = s.matching(b.Filter); err != nil {
-			return Bulked{}, err
+			return BulkResult{}, err
 		}
 	}
 	if len(names) > MaxBulk {
-		return Bulked{}, &TooManyError{len(names)}
+		return BulkResult{}, &TooManyError{len(names)}
 	}
-	var done Bulked
+	var done BulkResult
 	if b.DryRun { // it needs no room on the disk
 		err := s.operate(func() (err error) {
 			done, _, err = s.decideBulk(s.used, b, names)
@@ -91,14 +91,14 @@ func (s *Store) Bulk(ctx context.Context, b Bulk) (Bulked, error) {
 		return changes, err
 	})
 	if err != nil {
-		return Bulked{}, err
+		return BulkResult{}, err
 	}
 	return done, nil
 }
 
 // decideBulk decides about the tokens with some names: those of b, or else those
 // that matched before.
-func (s *Store) decideBulk(get func(name string) (record, error), b Bulk, names []string) (done Bulked, changes []change, err error) {
+func (s *Store) decideBulk(get func(name string) (record, error), b Bulk, names []string) (done BulkResult, changes []change, err error) {
 	byName := len(b.Names) > 0
 	var missing []string
 	now := s.now()
@@ -109,7 +109,7 @@ func (s *Store) decideBulk(get func(name string) (record, error), b Bulk, names 
 			missing = append(missing, name)
 			continue
 		case err != nil:
-			return Bulked{}, nil, err
+			return BulkResult{}, nil, err
 		case !byName && !b.Filter.Matches(before.Token, now):
 			continue
 		}
@@ -119,7 +119,7 @@ func (s *Store) decideBulk(get func(name string) (record, error), b Bulk, names 
 		}
 	}
 	if byName && len(missing) > 0 {
-		return Bulked{}, nil, &MissingError{missing}
+		return BulkResult{}, nil, &MissingError{missing}
 	}
 	done.Changed = len(changes)
 	return done, changes, nil
@@ -134,7 +134,7 @@ func (s *Store) bulkChange(action Action, before record, now time.Time) (_ chang
 	if active := action == Activate; before.Active != active {
 		after := before.Token
 		after.Active = active
-		return s.replacement(before, after.touched(milliseconds(now))), true
+		return s.replacement(before, after.afterChange(milliseconds(now))), true
 	}
 	return change{}, false
 }

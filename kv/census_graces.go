@@ -48,8 +48,8 @@ func (s *Store) countOldValues(now int64) (o OldValues, err error) {
 		if s.closed.Load() {
 			return o, ErrClosed
 		}
-		read := remembering(s.uses)
-		for f, g := range s.census.piece(piece, now) {
+		read := memoizeUses(s.uses)
+		for f, g := range s.census.snapshotShard(piece, now) {
 			used, err := s.isInUse(f, g, now, read)
 			switch {
 			case err != nil:
@@ -86,8 +86,8 @@ func (s *Store) isInUse(f index.Key, g grace, now int64, read func(shard int) (i
 	return !next.After(old), err
 }
 
-// remembering reads each shard once, since many values lie in one.
-func remembering(read func(shard int) (index.Uses, error)) func(shard int) (index.Uses, error) {
+// memoizeUses reads each shard once, since many values lie in one.
+func memoizeUses(read func(shard int) (index.Uses, error)) func(shard int) (index.Uses, error) {
 	known := map[int]index.Uses{}
 	return func(shard int) (index.Uses, error) {
 		if u, ok := known[shard]; ok {
@@ -124,9 +124,9 @@ func (g *graces) add(f index.Key, added grace) {
 
 func (g *graces) remove(f index.Key) { delete(*g.of(f), f) }
 
-// piece is a copy of a part of the graces. Those that ended a day ago are forgotten,
+// snapshotShard is a copy of a part of the graces. Those that ended a day ago are forgotten,
 // since a clock may be set back.
-func (c *census) piece(i int, now int64) map[index.Key]grace {
+func (c *census) snapshotShard(i int, now int64) map[index.Key]grace {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	maps.DeleteFunc(c.graces[i], func(_ index.Key, g grace) bool { return now-g.ends > (24 * time.Hour).Milliseconds() })

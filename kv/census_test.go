@@ -21,9 +21,9 @@ func TestCensus_open(t *testing.T) {
 	t.Parallel()
 	s := kvtest.New(t)
 	now := s.Clock.Now()
-	var tokens []kv.New
+	var tokens []kv.NewToken
 	for i := range 900 {
-		tokens = append(tokens, kv.New{Spec: kv.Spec{
+		tokens = append(tokens, kv.NewToken{Spec: kv.Spec{
 			Name: fmt.Sprintf("%03d", i), Active: i%3 > 0, ExpiresAt: now.Add(time.Duration(1+i) * time.Minute),
 		}})
 	}
@@ -186,17 +186,17 @@ func TestExpiringNext(t *testing.T) {
 	t.Parallel()
 	s := kvtest.New(t)
 	now, day := s.Clock.Now(), 24*time.Hour
-	var tokens []kv.New
+	var tokens []kv.NewToken
 	var want []kv.Due
 	for i := range 2000 {
 		at := now.Add(29*day - time.Duration(i)*time.Millisecond)
 		name := fmt.Sprintf("%04d-%s", i, "a name that does not fit into an entry")
-		tokens = append(tokens, kv.New{Spec: kv.Spec{Name: name, Active: true, ExpiresAt: at}})
+		tokens = append(tokens, kv.NewToken{Spec: kv.Spec{Name: name, Active: true, ExpiresAt: at}})
 		if i >= 1900 {
 			want = append([]kv.Due{{Name: name, At: at}}, want...)
 		}
 	}
-	for _, batch := range [][]kv.New{tokens[:500], tokens[500:1000], tokens[1000:1500], tokens[1500:]} {
+	for _, batch := range [][]kv.NewToken{tokens[:500], tokens[500:1000], tokens[1000:1500], tokens[1500:]} {
 		_, err := s.CreateAll(ctx, batch)
 		do(t, err)
 	}

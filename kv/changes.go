@@ -47,14 +47,14 @@ func (s *Store) edit(ctx context.Context, name string, edited func(Spec) Spec) (
 	err := s.change(ctx, func(view view) ([]change, error) {
 		before, err := view.used(name)
 		if errors.Is(err, ErrNotFound) {
-			if _, invalid := (New{Spec: edited(Spec{Name: name})}).token(s.now()); invalid != nil {
+			if _, invalid := (NewToken{Spec: edited(Spec{Name: name})}).token(s.now()); invalid != nil {
 				return nil, invalid
 			}
 		}
 		if err != nil {
 			return nil, err
 		}
-		after, err = before.replaced(edited(before.Spec), s.now())
+		after, err = before.withSpec(edited(before.Spec), s.now())
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +96,7 @@ func (s *Store) Rotate(ctx context.Context, name string, grace time.Duration) (T
 			return nil, err
 		}
 		now := s.now()
-		next.Token = next.rotated(grace, now)
+		next.Token = next.withRotation(grace, now)
 		next.previous = previous{before.hash, before.valueMade}
 		next.value, next.valueMade = value, milliseconds(now)
 		after = next.Token

@@ -130,7 +130,7 @@ func TestCheck_sameValue(t *testing.T) {
 	do(t, kvtest.Edit(twin.Options.Dir, func(e *kvtest.Edits) error { e.Set("m/key", head); return nil }))
 	other, err := kv.Open(twin.Options)
 	do(t, err)
-	do(t, second(other.CreateAll(ctx, []kv.New{{Spec: kv.Spec{Name: "y"}, Value: value}})))
+	do(t, second(other.CreateAll(ctx, []kv.NewToken{{Spec: kv.Spec{Name: "y"}, Value: value}})))
 	do(t, other.Close())
 	var record []byte
 	do(t, kvtest.Edit(twin.Options.Dir, func(e *kvtest.Edits) (err error) {

@@ -13,7 +13,7 @@ import (
 
 // Create makes a token with a value of its own. It fails with an InvalidError or ErrExists.
 func (s *Store) Create(ctx context.Context, spec Spec) (Token, Value, error) {
-	r, err := s.newRecord(New{Spec: spec})
+	r, err := s.newRecord(NewToken{Spec: spec})
 	if err != nil {
 		return Token{}, Value{}, err
 	}
@@ -27,8 +27,8 @@ func (s *Store) Create(ctx context.Context, spec Spec) (Token, Value, error) {
 	return r.Token, r.value, nil
 }
 
-// New is a token to be made.
-type New struct {
+// NewToken is a token to be made.
+type NewToken struct {
 	Spec
 	Value Value // zero: one is made
 
@@ -45,7 +45,7 @@ type Created struct {
 
 // token is the token that is asked for. Its expiry may have passed, if it was made
 // before: what has expired elsewhere is expired here.
-func (n New) token(now time.Time) (Token, error) {
+func (n NewToken) token(now time.Time) (Token, error) {
 	if err := CheckName(n.Name); err != nil {
 		return Token{}, err
 	}
@@ -101,7 +101,7 @@ func (e *BatchError) Unwrap() []error {
 // CreateAll makes many tokens in one commit, or none of them. It fails with a
 // BatchError, and with ErrTooLarge for more than fit a transaction: 500 always
 // do, 900 with values that tokend makes, and with short names some 3,000.
-func (s *Store) CreateAll(ctx context.Context, tokens []New) ([]Created, error) {
+func (s *Store) CreateAll(ctx context.Context, tokens []NewToken) ([]Created, error) {
 	changes := make([]change, len(tokens))
 	var refusals []Refusal
 	for i, n := range tokens {
@@ -134,7 +134,7 @@ func (s *Store) CreateAll(ctx context.Context, tokens []New) ([]Created, error) 
 
 // newRecord is the record of a token that is asked for. It is sealed here and not in the
 // writer, which every client waits for.
-func (s *Store) newRecord(n New) (*record, error) {
+func (s *Store) newRecord(n NewToken) (*record, error) {
 	token, err := n.token(s.now())
 	if err != nil {
 		return nil, err
@@ -147,7 +147,7 @@ func (s *Store) newRecord(n New) (*record, error) {
 }
 
 // refuse tells what is wrong with the others too, where some are refused already.
-func (s *Store) refuse(tokens []New, changes []change, refusals []Refusal) error {
+func (s *Store) refuse(tokens []NewToken, changes []change, refusals []Refusal) error {
 	if len(refusals) < len(tokens) {
 		err := s.operate(func() error {
 			return s.read(func(view view) error {
@@ -166,7 +166,7 @@ func (s *Store) refuse(tokens []New, changes []change, refusals []Refusal) error
 
 // conflicts are the new tokens whose names or values are taken, be it by one
 // before.
-func (v view) conflicts(tokens []New, changes []change) (refusals []Refusal, err error) {
+func (v view) conflicts(tokens []NewToken, changes []change) (refusals []Refusal, err error) {
 	names := map[string]*record{} // that are made; without a size, which would cost a single one
 	values := map[seal.Hash]string{}
 	for i, c := range changes {

@@ -58,7 +58,7 @@ func Recode(raw []byte) ([]byte, error) {
 func SampleRecord() []byte {
 	v := vault{seal.NewVault(make([]byte, 32))}
 	spec := Spec{Name: "sample", Active: true, Write: true, ExpiresAt: fromMilli(1893456000000)}
-	token, err := New{Spec: spec}.token(fromMilli(1760000000000))
+	token, err := NewToken{Spec: spec}.token(fromMilli(1760000000000))
 	if err != nil {
 		panic(err)
 	}

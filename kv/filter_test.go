@@ -91,16 +91,16 @@ func TestBulk(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		bulk    kv.Bulk
-		want    kv.Bulked
+		want    kv.BulkResult
 		active  []string // afterwards
 		touched []string
 	}{
-		{"deactivate by name", kv.Bulk{Action: kv.Deactivate, Names: []string{"off", "a", "a"}}, kv.Bulked{Names: []string{"a", "off"}, Changed: 1}, []string{"b"}, []string{"a"}},
-		{"activate by name", kv.Bulk{Action: kv.Activate, Names: []string{"off", "a"}}, kv.Bulked{Names: []string{"a", "off"}, Changed: 1}, []string{"a", "b", "off"}, []string{"off"}},
-		{"delete by name", kv.Bulk{Action: kv.Remove, Names: []string{"off", "a"}}, kv.Bulked{Names: []string{"a", "off"}, Changed: 2}, []string{"b"}, nil},
-		{"by filter", kv.Bulk{Action: kv.Deactivate, Filter: kv.Filter{UnusedSince: kvtest.Start}}, kv.Bulked{Names: []string{"b", "off"}, Changed: 1}, []string{"a"}, []string{"b"}},
-		{"a filter that means none", kv.Bulk{Action: kv.Remove, Filter: kv.Filter{Prefix: "x"}}, kv.Bulked{}, []string{"a", "b"}, nil},
-		{"dry", kv.Bulk{Action: kv.Remove, Names: []string{"a"}, DryRun: true}, kv.Bulked{Names: []string{"a"}}, []string{"a", "b"}, nil},
+		{"deactivate by name", kv.Bulk{Action: kv.Deactivate, Names: []string{"off", "a", "a"}}, kv.BulkResult{Names: []string{"a", "off"}, Changed: 1}, []string{"b"}, []string{"a"}},
+		{"activate by name", kv.Bulk{Action: kv.Activate, Names: []string{"off", "a"}}, kv.BulkResult{Names: []string{"a", "off"}, Changed: 1}, []string{"a", "b", "off"}, []string{"off"}},
+		{"delete by name", kv.Bulk{Action: kv.Remove, Names: []string{"off", "a"}}, kv.BulkResult{Names: []string{"a", "off"}, Changed: 2}, []string{"b"}, nil},
+		{"by filter", kv.Bulk{Action: kv.Deactivate, Filter: kv.Filter{UnusedSince: kvtest.Start}}, kv.BulkResult{Names: []string{"b", "off"}, Changed: 1}, []string{"a"}, []string{"b"}},
+		{"a filter that means none", kv.Bulk{Action: kv.Remove, Filter: kv.Filter{Prefix: "x"}}, kv.BulkResult{}, []string{"a", "b"}, nil},
+		{"dry", kv.Bulk{Action: kv.Remove, Names: []string{"a"}, DryRun: true}, kv.BulkResult{Names: []string{"a"}}, []string{"a", "b"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			store, _ := newStore(t)
@@ -152,7 +152,7 @@ func TestBulk_rematches(t *testing.T) {
 	create(t, store, kv.Spec{Name: "b"})
 	open := store.Gate()
 	active := true
-	updated, deleted := make(chan error), make(chan kv.Bulked)
+	updated, deleted := make(chan error), make(chan kv.BulkResult)
 	go func() { updated <- second(store.Update(ctx, "a", kv.Patch{Active: &active})) }()
 	for store.Waiting() < 1 {
 		runtime.Gosched()
@@ -169,7 +169,7 @@ func TestBulk_rematches(t *testing.T) {
 	}
 	open()
 	do(t, <-updated)
-	if diff := cmp.Diff(kv.Bulked{Names: []string{"b"}, Changed: 1}, <-deleted); diff != "" {
+	if diff := cmp.Diff(kv.BulkResult{Names: []string{"b"}, Changed: 1}, <-deleted); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -185,7 +185,7 @@ func TestBulk_most(t *testing.T) {
 		return v
 	}
 	for first := 0; first < kv.MaxBulk; first += 500 {
-		batch := make([]kv.New, 500)
+		batch := make([]kv.NewToken, 500)
 		for i := range batch {
 			batch[i].Value = value(first + i)
 			batch[i].LastUsedAt = store.Clock.Now()

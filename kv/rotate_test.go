@@ -241,7 +241,7 @@ func TestLastUsed_valueComesAgain(t *testing.T) {
 		do(t, err)
 		for i := range 3 {
 			name := fmt.Sprint("token-", i)
-			do(t, second(store.CreateAll(ctx, []kv.New{{Spec: kv.Spec{Name: name, Active: true}, Value: value}})))
+			do(t, second(store.CreateAll(ctx, []kv.NewToken{{Spec: kv.Spec{Name: name, Active: true}, Value: value}})))
 			if token, err := store.Get(name); err != nil || !token.LastUsedAt.IsZero() {
 				t.Error(token, err)
 			}

@@ -263,7 +263,7 @@ func TestStore_largeChanges(t *testing.T) {
 		t.Logf("%d tokens fit one change", taken)
 	})
 	t.Run("900 with the longest names are taken", func(t *testing.T) {
-		all := make([]kv.New, 900)
+		all := make([]kv.NewToken, 900)
 		for i := range all {
 			all[i].Name = fmt.Sprintf("%s%03d", strings.Repeat("\U00020000", 125), i)
 		}
@@ -483,8 +483,8 @@ func awaitUnlocked(t *testing.T, dir string) {
 	do(t, syscall.Flock(int(folder.Fd()), syscall.LOCK_EX))
 }
 
-func specs(prefix string, n int) []kv.New {
-	specs := make([]kv.New, n)
+func specs(prefix string, n int) []kv.NewToken {
+	specs := make([]kv.NewToken, n)
 	for i := range specs {
 		specs[i].Name = fmt.Sprintf("%s-%05d", prefix, i)
 	}

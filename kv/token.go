@@ -77,10 +77,10 @@ func (t Token) ExpirationDate() time.Time {
 	return t.UpdatedAt
 }
 
-// replaced is the token after everything a client decides was decided again.
+// withSpec is the token after everything a client decides was decided again.
 // The expiry that the token shows now is accepted as it is, so that what was
 // read can be written back: none stays none, and one that has passed stays.
-func (t Token) replaced(spec Spec, now time.Time) (Token, error) {
+func (t Token) withSpec(spec Spec, now time.Time) (Token, error) {
 	spec.ExpiresAt = milliseconds(spec.ExpiresAt)
 	now = milliseconds(now)
 	if spec.ExpiresAt.Equal(t.ExpirationDate()) {
@@ -89,20 +89,20 @@ func (t Token) replaced(spec Spec, now time.Time) (Token, error) {
 		return Token{}, err
 	}
 	t.Spec = spec
-	return t.touched(now), nil
+	return t.afterChange(now), nil
 }
 
-// rotated is the token after it got another value. The old one stays good for a
+// withRotation is the token after it got another value. The old one stays good for a
 // grace, unless the token itself is not.
-func (t Token) rotated(grace time.Duration, now time.Time) Token {
+func (t Token) withRotation(grace time.Duration, now time.Time) Token {
 	now = milliseconds(now)
 	t.PreviousValidUntil = now.Add(grace)
-	return t.touched(now)
+	return t.afterChange(now)
 }
 
-// touched is the token after a change. A grace never outlives the token, and
+// afterChange is the token after a change. A grace never outlives the token, and
 // what ended it is not undone by a later change.
-func (t Token) touched(now time.Time) Token {
+func (t Token) afterChange(now time.Time) Token {
 	if now.After(t.UpdatedAt) { // a clock that was set back moves nothing back
 		t.UpdatedAt = now
 	}

@@ -24,20 +24,20 @@ func unlock(db *badgerdb.DB, o Options) (vault, error) {
 	if err := upgrade(db, v, head.schema, o); err != nil {
 		return vault{}, err
 	}
-	if head.by > 0 {
+	if head.keyIndex > 0 {
 		if err := writeAtStart(db, dataKeyWrite(o.MasterKeys[0], head.dataKey)); err != nil {
 			return vault{}, fmt.Errorf("take up the first master key: %w", err)
 		}
-		o.Log.Info("the store was rewrapped under the first master key", "opened_with_line", head.by+1)
+		o.Log.Info("the store was rewrapped under the first master key", "opened_with_line", head.keyIndex+1)
 	}
 	return v, nil
 }
 
 // head is what comes before any record.
 type head struct {
-	schema  byte
-	dataKey []byte
-	by      int // which of the master keys opened it
+	schema   byte
+	dataKey  []byte
+	keyIndex int // which of the master keys opened it
 }
 
 // readHead opens the data key with the first of some master keys that does, and changes
@@ -53,7 +53,7 @@ func readHead(db *badgerdb.DB, keys []MasterKey) (h head, err error) {
 		return head{}, fmt.Errorf("%w: its data key is not readable", ErrCorrupt)
 	}
 	h.schema = stored.schema
-	h.dataKey, h.by, err = unwrap(stored.wrapped, keys)
+	h.dataKey, h.keyIndex, err = unwrap(stored.wrapped, keys)
 	return h, err
 }
 

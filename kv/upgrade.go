@@ -39,11 +39,11 @@ func upgrade(db *badgerdb.DB, v vault, schema byte, o Options) error {
 	if schema == schemaVersion() {
 		return nil
 	}
-	wayBack := fmt.Sprintf("%s.schema-%d.backup", o.Dir, schema)
-	if err := leaveWayBack(db, v, wayBack, o.Now()); err != nil {
+	rollbackPath := fmt.Sprintf("%s.schema-%d.backup", o.Dir, schema)
+	if err := backupBeforeUpgrade(db, v, rollbackPath, o.Now()); err != nil {
 		if canWait(schema) {
 			o.Log.Warn("the upgrade of the store waits for the next start: the backup before it cannot be made",
-				"schema", schema, "backup", wayBack, "err", err)
+				"schema", schema, "backup", rollbackPath, "err", err)
 			return nil
 		}
 		return fmt.Errorf("back the store up before it is upgraded: %w", err)
@@ -54,7 +54,7 @@ func upgrade(db *badgerdb.DB, v vault, schema byte, o Options) error {
 		}
 	}
 	o.Log.Warn("the store was upgraded; the version before can restore the backup that was made of it",
-		"schema", schema, "backup", wayBack)
+		"schema", schema, "backup", rollbackPath)
 	return nil
 }
 
@@ -85,9 +85,9 @@ func upgradeOnce(db *badgerdb.DB, v vault, from byte) error {
 		badgerdb.Write{Key: []byte(metaUpgrading)})
 }
 
-// leaveWayBack writes the backup unless an upgrade was begun and broken off: then it is
+// backupBeforeUpgrade writes the backup unless an upgrade was begun and broken off: then it is
 // there, and the store is not as it was any more.
-func leaveWayBack(db *badgerdb.DB, v vault, path string, taken time.Time) error {
+func backupBeforeUpgrade(db *badgerdb.DB, v vault, path string, taken time.Time) error {
 	begun := false
 	err := db.Read(func(view badgerdb.View) (err error) {
 		begun, err = view.Has([]byte(metaUpgrading))

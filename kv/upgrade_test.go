@@ -29,8 +29,8 @@ func TestOpen_upgrade(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	older()
-	wayBack := store.Options.Dir + ".schema-2.backup"
-	asItWas, err := os.Stat(wayBack)
+	rollbackPath := store.Options.Dir + ".schema-2.backup"
+	asItWas, err := os.Stat(rollbackPath)
 	do(t, err)
 
 	older = kv.WithUpgrade(func() error { return nil })
@@ -38,7 +38,7 @@ func TestOpen_upgrade(t *testing.T) {
 	if diff := cmp.Diff(want, everything(t, upgraded)); diff != "" {
 		t.Error(diff)
 	}
-	if now, err := os.Stat(wayBack); err != nil || !os.SameFile(asItWas, now) {
+	if now, err := os.Stat(rollbackPath); err != nil || !os.SameFile(asItWas, now) {
 		t.Errorf("the way back was written again when the store was half upgraded (%v)", err)
 	}
 	upgraded.Reopen()
@@ -47,7 +47,7 @@ func TestOpen_upgrade(t *testing.T) {
 	if _, err := kv.Open(store.Options); !errors.Is(err, kv.ErrNewerSchema) {
 		t.Errorf("the older version opens it: %v", err)
 	}
-	backup, err := os.Open(wayBack)
+	backup, err := os.Open(rollbackPath)
 	do(t, err)
 	defer func() { _ = backup.Close() }()
 	options := store.Options
@@ -77,12 +77,12 @@ func TestOpen_schema1(t *testing.T) {
 		}
 		return nil
 	}))
-	wayBack, err := os.Open(store.Options.Dir + ".schema-1.backup")
+	rollbackPath, err := os.Open(store.Options.Dir + ".schema-1.backup")
 	do(t, err)
-	defer func() { _ = wayBack.Close() }()
+	defer func() { _ = rollbackPath.Close() }()
 	o := store.Options
 	o.Dir = filepath.Join(t.TempDir(), "store")
-	do(t, second(kv.Restore(wayBack, o, nil)))
+	do(t, second(kv.Restore(rollbackPath, o, nil)))
 	do(t, kvtest.Edit(o.Dir, func(e *kvtest.Edits) error {
 		if schema, err := e.Get("m/schema"); err != nil || schema[0] != 1 {
 			t.Errorf("restored schema %v, %v", schema, err)

@@ -17,7 +17,7 @@ import (
 func exported(t *testing.T) map[string]bool {
 	t.Helper()
 	m := newMetrics()
-	m.Watch(state)
+	m.RegisterSnapshot(state)
 	m.Manages("create")
 	m.Route("GET", "/x").Observe(0, 200, time.Millisecond)
 	families, err := m.Registry().Gather()
@@ -208,7 +208,7 @@ func TestPromtool(t *testing.T) {
 	t.Run("alerts", func(t *testing.T) { promtool(t, "", "test", "rules", "alerts_test.yml") })
 	t.Run("metrics", func(t *testing.T) {
 		m := newMetrics()
-		m.Watch(state)
+		m.RegisterSnapshot(state)
 		m.Route("GET", "/x").Observe(0, 200, time.Millisecond)
 		promtool(t, scrape(t, m), "check", "metrics")
 	})

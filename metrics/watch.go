@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// State is how things are at a scrape.
-type State struct {
+// Snapshot is how things are at a scrape.
+type Snapshot struct {
 	Now   time.Time
 	Ready bool // tokens can be looked up
 
@@ -57,22 +57,22 @@ type family struct {
 	name, help string
 	labels     []string
 	isCounter  bool
-	values     func(s *State, emit func(value float64, labels ...string))
+	values     func(s *Snapshot, emit func(value float64, labels ...string))
 }
 
 // one is a family without labels.
-func one(name, help string, value func(*State) float64) family {
-	return family{name: name, help: help, values: func(s *State, emit func(float64, ...string)) { emit(value(s)) }}
+func one(name, help string, value func(*Snapshot) float64) family {
+	return family{name: name, help: help, values: func(s *Snapshot, emit func(float64, ...string)) { emit(value(s)) }}
 }
 
 var families = []family{
 	one("tokend_ready", "Whether tokens can be looked up, as /readyz says.",
-		func(s *State) float64 { return number(s.Ready) }),
+		func(s *Snapshot) float64 { return number(s.Ready) }),
 	one("tokend_time_seconds", "The clock of this machine, by which tokens expire, in Unix time.",
-		func(s *State) float64 { return timestamp(s.Now) }),
+		func(s *Snapshot) float64 { return timestamp(s.Now) }),
 	{
 		name: "tokend_tokens", help: "Tokens by their status.", labels: []string{"status"},
-		values: func(s *State, emit func(float64, ...string)) {
+		values: func(s *Snapshot, emit func(float64, ...string)) {
 			t := &s.Tokens
 			emit(known(t.Known, t.Active), "active")
 			emit(known(t.Known, t.Inactive), "inactive")
@@ -80,10 +80,10 @@ var families = []family{
 		},
 	},
 	one("tokend_tokens_counted", "Whether the tokens are counted: not in the first moments after a start, in which their numbers are NaN, nor where a record is damaged.",
-		func(s *State) float64 { return number(s.Tokens.Known) }),
+		func(s *Snapshot) float64 { return number(s.Tokens.Known) }),
 	{
 		name: "tokend_tokens_expiring", help: "Active tokens that expire within a time; those within 2d are also within 14d and 30d.", labels: []string{"within"},
-		values: func(s *State, emit func(float64, ...string)) {
+		values: func(s *Snapshot, emit func(float64, ...string)) {
 			for i, n := range s.Tokens.Expiring {
 				emit(known(s.Tokens.Known, n), fmt.Sprintf("%dd", Within[i]/day))
 			}
@@ -92,7 +92,7 @@ var families = []family{
 	{
 		name: "tokend_old_values", labels: []string{"state"},
 		help: "Values before a rotation whose grace has not ended: used are those that were used since, and either not before the new value, or no longer ago than a quarter of the grace (at most 25 hours); ending are used ones in the last quarter of their grace; others are unused.",
-		values: func(s *State, emit func(float64, ...string)) {
+		values: func(s *Snapshot, emit func(float64, ...string)) {
 			o := &s.OldValues
 			emit(known(o.Known, o.Unused), "unused")
 			emit(known(o.Known, o.Used), "used")
@@ -102,23 +102,23 @@ var families = []family{
 	{
 		name: "tokend_token_expiry_timestamp_seconds", labels: []string{"name"},
 		help:   "When the tokens that expire next do so; only with metrics.token_names.",
-		values: func(s *State, emit func(float64, ...string)) { emitDue(s.ExpiringNext, emit) },
+		values: func(s *Snapshot, emit func(float64, ...string)) { emitDue(s.ExpiringNext, emit) },
 	},
 	{
 		name: "tokend_old_value_expiry_timestamp_seconds", labels: []string{"name"},
 		help:   "When the grace of old values that are still used ends; only with metrics.token_names.",
-		values: func(s *State, emit func(float64, ...string)) { emitDue(s.OldValuesInUse, emit) },
+		values: func(s *Snapshot, emit func(float64, ...string)) { emitDue(s.OldValuesInUse, emit) },
 	},
 	{
 		name: "tokend_index_misses_total", isCounter: true,
 		help:   "Values that were looked up in the database, since the index in memory (store.max_indexed_tokens) could not tell. All others are hits.",
-		values: func(s *State, emit func(float64, ...string)) { emit(float64(s.Store.IndexMisses)) },
+		values: func(s *Snapshot, emit func(float64, ...string)) { emit(float64(s.Store.IndexMisses)) },
 	},
 	one("tokend_store_writable", "Whether the store takes changes: 0 on a nearly full disk or after a failed commit.",
-		func(s *State) float64 { return number(s.Store.Writable) }),
+		func(s *Snapshot) float64 { return number(s.Store.Writable) }),
 	{
 		name: "tokend_store_bytes", help: "What the store takes of its disk, by part. The value log stays empty, so that nothing needs to be collected.", labels: []string{"part"},
-		values: func(s *State, emit func(float64, ...string)) {
+		values: func(s *Snapshot, emit func(float64, ...string)) {
 			for part, n := range s.Store.Bytes {
 				emit(float64(n), part)
 			}
@@ -126,30 +126,30 @@ var families = []family{
 	},
 	{
 		name: "tokend_store_tables", help: "Tables of the store, by level. Compaction moves what they hold from each to the next.", labels: []string{"level"},
-		values: func(s *State, emit func(float64, ...string)) {
+		values: func(s *Snapshot, emit func(float64, ...string)) {
 			for level, n := range s.Store.Tables {
 				emit(float64(n), strconv.Itoa(level))
 			}
 		},
 	},
 	one("tokend_store_compaction_score", "How full the fullest level is of those that are due for compaction, from 1 on; 0 where none is.",
-		func(s *State) float64 { return s.Store.Compaction }),
+		func(s *Snapshot) float64 { return s.Store.Compaction }),
 	{
 		name: "tokend_store_disk_free_bytes", help: "Room on the store's disk.",
-		values: func(s *State, emit func(float64, ...string)) {
+		values: func(s *Snapshot, emit func(float64, ...string)) {
 			if s.Store.Free != nil {
 				emit(float64(*s.Store.Free))
 			}
 		},
 	},
 	one("tokend_store_disk_reserve_bytes", "Room on that disk that is left alone: with less, no changes are taken (store.min_free_bytes).",
-		func(s *State) float64 { return float64(s.Store.Reserve) }),
+		func(s *Snapshot) float64 { return float64(s.Store.Reserve) }),
 	one("tokend_last_backup_timestamp_seconds", "When the last backup was taken; 0: never.",
-		func(s *State) float64 { return timestamp(s.Store.LastBackup) }),
+		func(s *Snapshot) float64 { return timestamp(s.Store.LastBackup) }),
 	{
 		name: "tokend_tls_certificate_expiry_timestamp_seconds",
 		help: "When the certificate, or the one in its chain that does so first, expires; only with TLS.",
-		values: func(s *State, emit func(float64, ...string)) {
+		values: func(s *Snapshot, emit func(float64, ...string)) {
 			if !s.CertificateExpiry.IsZero() {
 				emit(timestamp(s.CertificateExpiry))
 			}
@@ -188,13 +188,13 @@ func timestamp(t time.Time) float64 {
 
 // watcher is the collector of how things are.
 type watcher struct {
-	state        func() State
+	state        func() Snapshot
 	descriptions []*prometheus.Desc // beside families
 }
 
-// Watch registers the families that tell how things are, which state is asked for
+// RegisterSnapshot registers the families that tell how things are, which state is asked for
 // at each scrape.
-func (m *Metrics) Watch(state func() State) {
+func (m *Metrics) RegisterSnapshot(state func() Snapshot) {
 	w := &watcher{state: state}
 	for _, g := range families {
 		w.descriptions = append(w.descriptions, prometheus.NewDesc(g.name, g.help, g.labels, nil))

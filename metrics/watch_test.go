@@ -11,7 +11,7 @@ import (
 )
 
 // state is one in which every family has a value.
-func state() (s metrics.State) {
+func state() (s metrics.Snapshot) {
 	at := func(s int64) time.Time { return time.Unix(s, 500e6) }
 	s.Now, s.Ready, s.CertificateExpiry = at(1), true, at(2)
 	s.Tokens.Known, s.Tokens.Active, s.Tokens.Inactive, s.Tokens.Expired = true, 3, 4, 5
@@ -29,7 +29,7 @@ func state() (s metrics.State) {
 func TestWatch(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		state func() metrics.State
+		state func() metrics.Snapshot
 		want  string
 	}{
 		{"all that there can be", state, `
@@ -61,7 +61,7 @@ tokend_store_compaction_score 1.5
 tokend_last_backup_timestamp_seconds 23.5
 tokend_tls_certificate_expiry_timestamp_seconds 2.5
 `},
-		{"nothing is known", func() (s metrics.State) {
+		{"nothing is known", func() (s metrics.Snapshot) {
 			s.Tokens.Expiring = []int{0, 0, 0}
 			return s
 		}, `
@@ -86,7 +86,7 @@ tokend_last_backup_timestamp_seconds 0
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newMetrics()
-			m.Watch(c.state)
+			m.RegisterSnapshot(c.state)
 			got := scrape(t, m)
 			for line := range strings.SplitSeq(strings.TrimSpace(c.want), "\n") {
 				if !strings.Contains(got, "\n"+line+"\n") {

@@ -38,7 +38,7 @@ type service struct {
 	stderr    io.Writer
 	logSink   *sink // to stderr
 	auditSink *sink // to auditFile
-	manager   *manager
+	systemd   *sdNotifier
 	metrics   *metrics.Metrics
 
 	// What a reload changes.
@@ -125,13 +125,13 @@ func Run(ctx context.Context, o Options) (err error) {
 		Rekey:        func(ctx context.Context) (bool, error) { return s.rekey(ctx, store) },
 		MetricsApart: s.listeners.metrics != nil,
 	}, prepared.settings)
-	s.takeUp(prepared)
+	s.apply(prepared)
 	s.metrics.Reloaded(time.Now(), true)
-	s.metrics.Watch(func() metrics.State { return s.state(store) })
-	s.manager = &manager{log: s.log, status: func() string { return s.status(store) }}
+	s.metrics.RegisterSnapshot(func() metrics.Snapshot { return s.state(store) })
+	s.systemd = &sdNotifier{log: s.log, status: func() string { return s.status(store) }}
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
-	go s.manager.watch(watching, func() error { return store.Ping(watching) })
+	go s.systemd.watch(watching, func() error { return store.Ping(watching) })
 	return s.run(ctx, hangUps)
 }
 
@@ -168,7 +168,7 @@ func (s *service) run(ctx context.Context, hangUps <-chan os.Signal) error {
 	case err = <-failed:
 	}
 	stop()
-	s.manager.stopping()
+	s.systemd.stopping()
 	s.log.Info("stopping")
 	limited, cancel := context.WithTimeout(context.Background(), s.current().Timeouts.Shutdown.Duration)
 	defer cancel()
@@ -189,7 +189,7 @@ func (s *service) sayReady() {
 	for _, l := range s.listeners.all() {
 		s.log.Info("serving", "listen", addressOf(l.Addr()), "tls", c.TLS.Covers(l.Addr()), "data_dir", c.DataDir, "version", s.build.Version)
 	}
-	s.manager.ready()
+	s.systemd.ready()
 	switch {
 	case !s.data.firstStart:
 	case IsJournal(s.stderr):

@@ -10,5 +10,5 @@ var IsAt = isAt
 
 // Watch feeds the watchdog of systemd while a check succeeds.
 func Watch(ctx context.Context, log *slog.Logger, check func() error) {
-	(&manager{log: log, status: func() string { return "" }}).watch(ctx, check)
+	(&sdNotifier{log: log, status: func() string { return "" }}).watch(ctx, check)
 }

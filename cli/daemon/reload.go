@@ -18,20 +18,20 @@ import (
 // reload takes up the configuration and the files that it names as they are now,
 // all of it or nothing.
 func (s *service) reload() {
-	if s.manager.ending.Load() {
+	if s.systemd.ending.Load() {
 		return
 	}
-	s.manager.reloading()
+	s.systemd.reloading()
 	err := s.tryReload()
 	s.metrics.Reloaded(time.Now(), err == nil)
 	if err != nil {
 		s.log.Error("the reload was refused; nothing has changed", "err", err)
-		s.manager.remark.Store("; the last reload was refused, see the log")
+		s.systemd.remark.Store("; the last reload was refused, see the log")
 	} else {
 		s.log.Info("reloaded")
-		s.manager.remark.Store("")
+		s.systemd.remark.Store("")
 	}
-	s.manager.ready()
+	s.systemd.ready()
 }
 
 func (s *service) tryReload() error {
@@ -49,10 +49,10 @@ func (s *service) tryReload() error {
 	if err != nil {
 		return err
 	}
-	if err := s.letIn(c); err != nil {
+	if err := s.chmodAdminSocket(c); err != nil {
 		return errors.Join(err, prepared.drop())
 	}
-	s.takeUp(prepared)
+	s.apply(prepared)
 	return nil
 }
 
@@ -114,8 +114,8 @@ func (s *service) prepare(c config.Config) (*prepared, error) {
 	return p, nil
 }
 
-// takeUp makes what was prepared that in force.
-func (s *service) takeUp(p *prepared) {
+// apply makes what was prepared that in force.
+func (s *service) apply(p *prepared) {
 	s.mu.Lock()
 	s.config = p.config
 	s.mu.Unlock()
@@ -127,9 +127,9 @@ func (s *service) takeUp(p *prepared) {
 	s.server.Apply(p.settings) // requests under way may still write to the file before
 }
 
-// letIn gives the admin socket, if we opened it, the mode for those who may be
+// chmodAdminSocket gives the admin socket, if we opened it, the mode for those who may be
 // administrators. Who they are is decided for each request.
-func (s *service) letIn(c config.Config) error {
+func (s *service) chmodAdminSocket(c config.Config) error {
 	own, ok := s.listeners.own[c.AdminSocket]
 	if !ok || adminSocketMode(c) == adminSocketMode(s.current()) {
 		return nil

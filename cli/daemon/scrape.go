@@ -8,7 +8,7 @@ import (
 )
 
 // state is how the service is, for a scrape.
-func (s *service) state(store *kv.Store) (state metrics.State) {
+func (s *service) state(store *kv.Store) (state metrics.Snapshot) {
 	state.Now = time.Now()
 	state.Ready = s.server.IsReady()
 	state.CertificateExpiry = s.certificates.expiry()

@@ -10,45 +10,45 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// manager tells systemd how the service does (sd_notify(3)). Without a systemd
+// sdNotifier tells systemd how the service does (sd_notify(3)). Without a systemd
 // that wants to know, it does nothing.
-type manager struct {
+type sdNotifier struct {
 	log    *slog.Logger
 	status func() string // one line, for systemctl status
 	remark atomic.Value  // string, after the status
 	ending atomic.Bool   // what comes late is not told any more
 }
 
-func (m *manager) notify(states ...string) {
+func (m *sdNotifier) notify(states ...string) {
 	if _, err := daemon.SdNotify(false, strings.Join(states, "\n")); err != nil {
 		m.log.Warn("cannot notify systemd", "err", err)
 	}
 }
 
-func (m *manager) ready() {
+func (m *sdNotifier) ready() {
 	if !m.ending.Load() {
 		m.notify(daemon.SdNotifyReady, m.statusLine())
 	}
 }
 
 // reloading is followed by ready, however the reload ends.
-func (m *manager) reloading() {
+func (m *sdNotifier) reloading() {
 	m.notify(daemon.SdNotifyReloading, strings.TrimSpace(daemon.SdNotifyMonotonicUsec()))
 }
 
-func (m *manager) stopping() {
+func (m *sdNotifier) stopping() {
 	m.ending.Store(true)
 	m.notify(daemon.SdNotifyStopping, "STATUS=stopping")
 }
 
-func (m *manager) statusLine() string {
+func (m *sdNotifier) statusLine() string {
 	remark, _ := m.remark.Load().(string)
 	return "STATUS=" + m.status() + remark
 }
 
 // watch feeds the watchdog while the service can do its work, and keeps the
 // status fresh, until ctx ends. A check that hangs feeds nothing.
-func (m *manager) watch(ctx context.Context, check func() error) {
+func (m *sdNotifier) watch(ctx context.Context, check func() error) {
 	const fresh = 20 * time.Second
 	timeout, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {

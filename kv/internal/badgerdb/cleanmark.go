@@ -27,9 +27,9 @@ func cleanMarkPath(dir string) string { return filepath.Join(dir, "CLOSED") }
 // describeFiles is a line for each of Badger's files. Tables have checksums of their own.
 func describeFiles(dir string) (map[string]string, error) {
 	lines := map[string]string{}
-	err := eachFile(dir, func(path string, info fs.FileInfo) error {
+	err := walkFiles(dir, func(path string, info fs.FileInfo) error {
 		name := filepath.Base(path)
-		if !isBadgers(name) {
+		if !isBadgerFile(name) {
 			return nil
 		}
 		sum := "-"

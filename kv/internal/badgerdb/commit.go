@@ -39,7 +39,7 @@ func (db *DB) commitNow(b *Batch) error {
 		}
 	}
 	if db.mode == Serve {
-		if err := db.prefault.ask(db.badger, b.logged); err != nil {
+		if err := db.prefault.reserve(db.badger, b.logged); err != nil {
 			return err
 		}
 	}

@@ -136,7 +136,7 @@ func (db *DB) prepareServe() error {
 		return err
 	}
 	defer release() // Badger takes the lock itself
-	if err := removeStillborn(db.dir); err != nil {
+	if err := removeEmptyLogs(db.dir); err != nil {
 		return err
 	}
 	if err := db.reserve.checkMemory(); err != nil {
@@ -227,7 +227,7 @@ func (db *DB) openBadger() error {
 	opened, err := badger.Open(o)
 	if err != nil {
 		if db.guard != nil {
-			db.guard.forget()
+			db.guard.release()
 		}
 		return damageUnlessSystem(err)
 	}
@@ -245,7 +245,7 @@ func (db *DB) openBadger() error {
 
 func (db *DB) closeBadger() error {
 	if db.guard != nil {
-		defer db.guard.forget()
+		defer db.guard.release()
 		close(db.guard.closing)
 	}
 	return db.badger.Close()

@@ -17,8 +17,8 @@ const (
 	valueLogSuffix = ".vlog"
 )
 
-// eachFile visits the files in a folder. One that goes meanwhile is passed over.
-func eachFile(dir string, visit func(path string, info fs.FileInfo) error) error {
+// walkFiles visits the files in a folder. One that goes meanwhile is passed over.
+func walkFiles(dir string, visit func(path string, info fs.FileInfo) error) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -47,8 +47,8 @@ func holdsRecords(path string) bool {
 	return false
 }
 
-// isBadgers reports whether a file is Badger's, and not a lock.
-func isBadgers(path string) bool {
+// isBadgerFile reports whether a file is Badger's, and not a lock.
+func isBadgerFile(path string) bool {
 	switch filepath.Base(path) {
 	case manifestName, "KEYREGISTRY", "DISCARD":
 		return true
@@ -56,10 +56,10 @@ func isBadgers(path string) bool {
 	return holdsRecords(path)
 }
 
-// removeStillborn removes the logs that a process made and was killed before it gave them a
+// removeEmptyLogs removes the logs that a process made and was killed before it gave them a
 // size. Nothing can be in them, and Badger does not open a folder that has one.
-func removeStillborn(dir string) error {
-	return eachFile(dir, func(path string, info fs.FileInfo) error {
+func removeEmptyLogs(dir string) error {
+	return walkFiles(dir, func(path string, info fs.FileInfo) error {
 		if suffix := filepath.Ext(path); info.Size() > 0 || suffix != walSuffix && suffix != valueLogSuffix {
 			return nil
 		}
@@ -98,7 +98,7 @@ type Usage struct {
 // Usage asks the file system. It takes as long as a look at each file, of which there are
 // some for each ten megabytes.
 func (db *DB) Usage() (u Usage, err error) {
-	err = eachFile(db.dir, func(path string, info fs.FileInfo) error {
+	err = walkFiles(db.dir, func(path string, info fs.FileInfo) error {
 		part := &u.Other
 		switch filepath.Ext(path) {
 		case tableSuffix:

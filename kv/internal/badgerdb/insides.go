@@ -76,7 +76,7 @@ func probeIn(dir string) error {
 	var calls atomic.Int64
 	g := newManifestGuard(dir, manifest{}, func(*os.File) error { calls.Add(1); return nil }, o.Logger.(badgerLog).log)
 	g.watch()
-	defer g.forget()
+	defer g.release()
 	err = db.Update(func(txn *badger.Txn) error { return txn.Set([]byte("probe"), []byte("x")) })
 	if err := errors.Join(err, db.Close()); err != nil { // which writes a table
 		return fmt.Errorf("probe Badger: %w", err)

@@ -118,7 +118,7 @@ func lastEntry(content []byte) (last int) {
 // always a WAL, and what MANIFEST does not name yet is still in that.
 func checkManifest(dir string, m manifest) error {
 	var files, tables, logs bool
-	err := eachFile(dir, func(path string, _ fs.FileInfo) error {
+	err := walkFiles(dir, func(path string, _ fs.FileInfo) error {
 		files = files || holdsRecords(path)
 		tables = tables || filepath.Ext(path) == tableSuffix
 		logs = logs || filepath.Ext(path) == walSuffix

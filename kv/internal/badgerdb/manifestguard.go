@@ -38,22 +38,22 @@ func newManifestGuard(dir string, last manifest, sync func(*os.File) error, log 
 // guards are those of open databases, by the path of MANIFEST.
 var guards sync.Map
 
-// watch begins before Badger opens the folder, and forget ends it, when Badger has closed
+// watch begins before Badger opens the folder, and release ends it, when Badger has closed
 // the folder or has failed to open it.
-func (g *manifestGuard) watch()  { guards.Store(manifestPath(g.dir), g) }
-func (g *manifestGuard) forget() { guards.CompareAndDelete(manifestPath(g.dir), g) }
+func (g *manifestGuard) watch()   { guards.Store(manifestPath(g.dir), g) }
+func (g *manifestGuard) release() { guards.CompareAndDelete(manifestPath(g.dir), g) }
 
 // syncOrUndo is called by Badger to sync a MANIFEST that it has changed.
 func syncOrUndo(file *os.File) error {
 	if g, ok := guards.Load(file.Name()); ok {
-		return g.(*manifestGuard).admit(file)
+		return g.(*manifestGuard).checkAndSync(file)
 	}
 	return file.Sync()
 }
 
-// admit syncs a change, or undoes it if something would be lost by it. Badger then keeps
+// checkAndSync syncs a change, or undoes it if something would be lost by it. Badger then keeps
 // the tables that it has, and may succeed when it tries again.
-func (g *manifestGuard) admit(file *os.File) error {
+func (g *manifestGuard) checkAndSync(file *os.File) error {
 	next, err := parseFile(file)
 	if err == nil && g.last.content == nil {
 		g.last.content = next.content[:lastEntry(next.content)]

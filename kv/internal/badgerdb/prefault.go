@@ -19,9 +19,9 @@ type prefault struct {
 	writeAt func(file *os.File, b []byte, offset int64) (int, error)
 }
 
-// ask asks for what a commit of so many bytes will write to the WAL in use. Badger may begin
+// reserve asks for what a commit of so many bytes will write to the WAL in use. Badger may begin
 // its next WAL within the commit, once in 8 MiB; that one is not asked for.
-func (p *prefault) ask(db *badger.DB, bytes int) error {
+func (p *prefault) reserve(db *badger.DB, bytes int) error {
 	log, err := logInUse(db)
 	if err == nil {
 		err = p.fill(log, bytes)

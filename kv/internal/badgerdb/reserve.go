@@ -75,7 +75,7 @@ func (r reserve) checkMemory() error {
 func (r reserve) memory() (uint64, error) {
 	const other = 4 << 20 // the first pages of a new WAL, MANIFEST, the lock
 	total := uint64(other)
-	err := eachFile(r.dir, func(path string, info fs.FileInfo) error {
+	err := walkFiles(r.dir, func(path string, info fs.FileInfo) error {
 		if filepath.Ext(path) == walSuffix {
 			total += taken(info)
 		}

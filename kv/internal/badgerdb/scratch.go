@@ -25,18 +25,18 @@ func (db *DB) workOnCopy() error {
 	if err := durable.MakeDir(copied); err != nil {
 		return err
 	}
-	err := eachFile(original, func(path string, _ fs.FileInfo) error {
+	err := walkFiles(original, func(path string, _ fs.FileInfo) error {
 		to := filepath.Join(copied, filepath.Base(path))
 		switch {
 		case filepath.Ext(path) == tableSuffix:
 			return copyFile(path, to, copyWhole)
-		case isBadgers(path):
+		case isBadgerFile(path):
 			return copyFile(path, to, copyNonZero)
 		}
 		return nil
 	})
 	if err == nil {
-		err = removeStillborn(copied)
+		err = removeEmptyLogs(copied)
 	}
 	if err == nil {
 		err = db.reserve.checkMemory()

@@ -122,7 +122,7 @@ func firstTransaction(b []byte) uint64 {
 
 func checkWALs(dir string) error {
 	var wrong []error
-	err := eachFile(dir, func(path string, _ fs.FileInfo) error {
+	err := walkFiles(dir, func(path string, _ fs.FileInfo) error {
 		if suffix := filepath.Ext(path); suffix != walSuffix && suffix != valueLogSuffix { // which has only its head
 			return nil
 		}

@@ -15,7 +15,7 @@ import (
 // together. They hold no pointers for the garbage collector to follow.
 type block struct {
 	entries    []entry
-	asides     []aside     // of the few that need one
+	overflows  []overflow  // of the few that need one
 	superseded atomic.Bool // by another block, which has what was last used until now
 }
 
@@ -26,12 +26,12 @@ type entry struct {
 	valueMade      int64 // Unix milliseconds
 	lastUse        int64 // Unix milliseconds, neverUsed or unknownUse; atomic
 	flags          uint8
-	nameLength     uint8 // or hasAside
+	nameLength     uint8 // or inOverflow
 	shortName      [22]byte
 }
 
-// aside is what an entry has no place for.
-type aside struct {
+// overflow is what an entry has no place for.
+type overflow struct {
 	name      string
 	graceEnds int64 // Unix milliseconds; of an entry that isRotated
 }
@@ -43,8 +43,8 @@ const (
 	isRotated // the value before the last rotation
 )
 
-// hasAside says that shortName holds a place in asides instead.
-const hasAside = 255
+// inOverflow says that shortName holds a place in overflows instead.
+const inOverflow = 255
 
 // Key is the half of a lookup hash by which an entry is known. Its tag orders the entries,
 // and stands for the value where its last use is on disk.
@@ -133,7 +133,7 @@ func (e Found) ExpirationDate() int64 { return e.expirationDate }
 func (e Found) ValueMade() int64 { return e.valueMade }
 
 // GraceEnds is as in Entry.
-func (e Found) GraceEnds() int64 { return e.block.aside(e.place).graceEnds }
+func (e Found) GraceEnds() int64 { return e.block.overflow(e.place).graceEnds }
 
 // Valid reports whether the value is good at a moment, in Unix milliseconds.
 func (e Found) Valid(now int64) bool {
@@ -142,26 +142,26 @@ func (e Found) Valid(now int64) bool {
 
 func (b *block) name(i int) string {
 	e := &b.entries[i]
-	if e.nameLength == hasAside {
-		return b.aside(i).name
+	if e.nameLength == inOverflow {
+		return b.overflow(i).name
 	}
 	return unsafe.String(&e.shortName[0], e.nameLength) //nolint:gosec // it never changes, and a copy costs
 }
 
-func (b *block) aside(i int) aside {
-	return b.asides[binary.LittleEndian.Uint32(b.entries[i].shortName[:])]
+func (b *block) overflow(i int) overflow {
+	return b.overflows[binary.LittleEndian.Uint32(b.entries[i].shortName[:])]
 }
 
 // content is an entry and all that belongs to it, on its way into a block.
 type content struct {
 	entry
-	aside
+	overflow
 }
 
 func (b *block) content(i int) content {
 	c := content{entry: b.entries[i].copy()}
-	if b.entries[i].nameLength == hasAside {
-		c.aside = b.aside(i)
+	if b.entries[i].nameLength == inOverflow {
+		c.overflow = b.overflow(i)
 	} else {
 		c.name = b.name(i)
 	}
@@ -188,9 +188,9 @@ func (b *block) add(c content) {
 	if len(c.name) <= len(c.shortName) && !c.is(isRotated) {
 		c.nameLength = uint8(copy(c.shortName[:], c.name)) //nolint:gosec // at most 22
 	} else {
-		c.nameLength = hasAside
-		binary.LittleEndian.PutUint32(c.shortName[:], uint32(len(b.asides))) //nolint:gosec // few
-		b.asides = append(b.asides, c.aside)
+		c.nameLength = inOverflow
+		binary.LittleEndian.PutUint32(c.shortName[:], uint32(len(b.overflows))) //nolint:gosec // few
+		b.overflows = append(b.overflows, c.overflow)
 	}
 	b.entries = append(b.entries, c.entry)
 }
@@ -198,8 +198,8 @@ func (b *block) add(c content) {
 // newContent is an entry with a last use, on its way into a block.
 func newContent(e Entry, lastUse int64) content {
 	c := content{
-		entry: entry{key: e.Key, expirationDate: e.ExpirationDate, valueMade: e.ValueMade, lastUse: lastUse},
-		aside: aside{name: e.Name},
+		entry:    entry{key: e.Key, expirationDate: e.ExpirationDate, valueMade: e.ValueMade, lastUse: lastUse},
+		overflow: overflow{name: e.Name},
 	}
 	if e.Rotated {
 		c.graceEnds = e.GraceEnds

@@ -50,7 +50,7 @@ func TestFind(t *testing.T) {
 	ix.Offer(long, 0, false)
 	e, ok := ix.Find(long.Key)
 	if !ok || e.Name() != long.Name || e.GraceEnds() != 5 || !e.Valid(4) || e.Valid(5) {
-		t.Error("an entry with an aside is another one")
+		t.Error("an entry with an overflow is another one")
 	}
 }
 
