@@ -36,8 +36,7 @@ func (s *Server) authenticate(r *request, credential []byte) error {
 		r.admin = admin
 		return nil
 	}
-	_, err := s.store.Verify(credential)
-	return err
+	return s.verifyFor(credential, read)
 }
 
 func (s *Server) authenticateBasic(r *request, encoded []byte) error {
@@ -76,14 +75,11 @@ func (s *Server) introspect(r *request) (reply, error) {
 	}
 	view := wire.Introspection{
 		Active:    true,
-		Scope:     "read",
+		Scope:     scopeOf(&grant),
 		ClientID:  grant.Name,
 		Subject:   grant.Name,
 		TokenType: "Bearer",
 		IssuedAt:  grant.ValueMade.Unix(),
-	}
-	if grant.Write {
-		view.Scope = "read write"
 	}
 	switch {
 	case !grant.GraceEnds.IsZero(): // never after the expiry
@@ -92,6 +88,20 @@ func (s *Server) introspect(r *request) (reply, error) {
 		view.ExpiresAt = grant.ExpirationDate.Unix()
 	}
 	return reply{plain: view}, nil
+}
+
+// scopeOf is what a grant permits, as OAuth writes it (RFC 6749, section 3.3).
+func scopeOf(g *kv.Grant) string {
+	var scopes []string
+	for _, s := range []struct {
+		name string
+		need need
+	}{{"read", read}, {"write", write}} {
+		if permits(g, s.need) {
+			scopes = append(scopes, s.name)
+		}
+	}
+	return strings.Join(scopes, " ")
 }
 
 func tokenInForm(body []byte) ([]byte, error) {

@@ -19,8 +19,7 @@ func newOverload() overload {
 	return overload{turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 }
 
-// maxLarge is how many requests with bodies that are larger than those of most routes may
-// be, or of unknown size, there may be at once, since each is held in memory.
+// maxLarge bounds the requests whose body may exceed 64 KiB; each body is held in memory.
 const maxLarge = 4
 
 // slots are taken by requests under way. There is no queue.

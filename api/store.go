@@ -11,7 +11,7 @@ import (
 // kv, which the table in errors.go turns into answers.
 type Store interface {
 	// Verify says what somebody who presents a value may do, and notes that it was used.
-	// Peek only says it. Both answer from memory.
+	// Peek only says it. Both answer from memory, but for tokens that it does not hold.
 	Verify(presented []byte) (kv.Grant, error)
 	Peek(presented []byte) (kv.Grant, error)
 

@@ -32,7 +32,15 @@ func (s *Server) authorizeScraper(r *request) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.store.Verify(token)
+	return s.verifyFor(token, read)
+}
+
+// verifyFor verifies a token that must be enough for a need.
+func (s *Server) verifyFor(token []byte, n need) error {
+	grant, err := s.store.Verify(token)
+	if err == nil && !permits(&grant, n) {
+		err = errReadOnlyToken
+	}
 	return err
 }
 
@@ -73,8 +81,9 @@ const (
 	write
 )
 
-// permits reports whether a grant is enough for a need. Every way to present a token ends
-// here.
+// permits reports whether a grant is enough for a need. Every way to present a token asks it:
+// verification and proxies by require, scrapes and introspection by verifyFor, and the scopes
+// of an introspection.
 func permits(g *kv.Grant, n need) bool {
 	switch n {
 	case read:

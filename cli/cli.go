@@ -1,4 +1,4 @@
-// Package cli is tokend's command line: one file for each command, thin: flags, a call of
+// Package cli is tokend's command line: one file for each command or group of them, thin: flags, a call of
 // package client or daemon, and what is printed. connect.go finds the server, explain.go puts
 // the client's errors into a person's words.
 package cli

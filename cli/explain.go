@@ -68,15 +68,3 @@ func hintFor(e *client.UnreachableError) string {
 	}
 	return "is it running? tokend starts it; --addr or TOKEND_ADDR says where it is"
 }
-
-// notTokend is an answer that makes no sense for what was asked.
-func (s *server) notTokend() error {
-	return s.explain(fmt.Errorf("what answers at %s is not tokend%w", s.Address(), silent{client.ErrNotTokend}))
-}
-
-// silent is an error that another one is, without its words.
-type silent struct{ error }
-
-func (silent) Error() string { return "" }
-
-func (s silent) Unwrap() error { return s.error }

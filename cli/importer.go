@@ -116,7 +116,7 @@ func (im *importer) send(ctx context.Context, p *piece) error {
 			}
 		}
 		if len(again.lines) == len(p.lines) {
-			return im.server.notTokend()
+			return im.server.explain(im.server.NotTokend())
 		}
 		p = again
 		im.sayNowAndThen(im.Created)

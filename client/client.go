@@ -187,7 +187,7 @@ func (c *Client) send(ctx context.Context, asked request) (*http.Response, error
 	}
 	defer func() { _ = response.Body.Close() }()
 	if isSuccess {
-		return nil, c.notTokend()
+		return nil, c.NotTokend()
 	}
 	return nil, c.refusal(response)
 }
@@ -197,7 +197,7 @@ func (c *Client) read(ctx context.Context, response *http.Response) ([]byte, err
 	const most = 16 << 20
 	raw, err := io.ReadAll(io.LimitReader(c.body(ctx, response), most+1))
 	if err == nil && len(raw) > most {
-		err = c.notTokend()
+		err = c.NotTokend()
 	}
 	return raw, err
 }

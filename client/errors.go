@@ -63,7 +63,9 @@ func (e *notTokendError) Error() string { return "what answers at " + e.address 
 
 func (*notTokendError) Is(target error) bool { return target == ErrNotTokend }
 
-func (c *Client) notTokend() error { return &notTokendError{c.address} }
+// NotTokend is the error of an answer that makes no sense, for whoever checks more of it than the
+// client does. It is ErrNotTokend.
+func (c *Client) NotTokend() error { return &notTokendError{c.address} }
 
 // unreachable explains why there is no answer.
 func (c *Client) unreachable(ctx context.Context, err error) error {
@@ -92,7 +94,7 @@ func (c *Client) refusal(response *http.Response) error {
 		err = json.Unmarshal(body, &p)
 	}
 	if err != nil || p.Code == "" || p.Detail == "" || !isPlain(p.Type+p.Title+p.Code+p.Detail+p.RequestID) {
-		return c.notTokend()
+		return c.NotTokend()
 	}
 	return &p
 }
@@ -100,7 +102,7 @@ func (c *Client) refusal(response *http.Response) error {
 // decode takes an answer that must be of a type.
 func (c *Client) decode(raw []byte, into any) error {
 	if err := json.Unmarshal(raw, into); err != nil {
-		return c.notTokend()
+		return c.NotTokend()
 	}
 	return nil
 }

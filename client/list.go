@@ -81,7 +81,7 @@ func (c *Client) ofList(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	if isNotList(err) {
-		return c.notTokend()
+		return c.NotTokend()
 	}
 	return err
 }

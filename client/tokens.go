@@ -149,10 +149,10 @@ func askWith[T any](ctx context.Context, c *Client, asked request, into *T, make
 		return nil, err
 	}
 	if len(answer.Data) != 1 || answer.Data[0] == nil {
-		return nil, c.notTokend()
+		return nil, c.NotTokend()
 	}
 	if *into = *answer.Data[0]; !makesSense() {
-		return nil, c.notTokend()
+		return nil, c.NotTokend()
 	}
 	_, err = copyOf(ctx).Write(raw)
 	return response.Header, err

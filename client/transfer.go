@@ -42,7 +42,7 @@ func (c *Client) copyLines(to io.Writer, from io.Reader) (count int, err error) 
 			return count, nil
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, bufio.ErrBufferFull) || err == nil && !isTokenLine(line) {
-			err = c.notTokend()
+			err = c.NotTokend()
 		}
 		if err == nil {
 			_, err = to.Write(line)
@@ -75,7 +75,7 @@ func (c *Client) Import(ctx context.Context, lines [][]byte) ([]wire.Batch, erro
 	}
 	batches, ok := parseBatches(raw, len(lines))
 	if !ok {
-		return nil, c.notTokend()
+		return nil, c.NotTokend()
 	}
 	return batches, nil
 }

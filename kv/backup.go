@@ -23,7 +23,7 @@ func (s *Snapshot) Backup(w io.Writer, taken time.Time) error {
 	return s.Guard(func() error { return s.backup(w, taken, about.Total()) })
 }
 
-// backup writes a backup. About how many tokens there are it is told.
+// backup writes a backup. The number of tokens is an estimate, for whoever shows progress.
 func (v view) backup(w io.Writer, taken time.Time, about int) error {
 	head, err := v.head()
 	if err != nil {

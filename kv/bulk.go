@@ -65,7 +65,7 @@ func (e *TooManyError) Error() string {
 
 // Bulk changes all the tokens that are meant in one commit, or none. It fails
 // with a MissingError or a TooManyError. A token that begins to match the filter
-// after the call began may be left out; one that ceases to is.
+// after the call began may be left out; one that no longer matches is left out.
 func (s *Store) Bulk(ctx context.Context, b Bulk) (BulkResult, error) {
 	names := slices.Compact(slices.Sorted(slices.Values(b.Names)))
 	if len(names) == 0 {

@@ -5,7 +5,8 @@
 //   - A change that returned without an error is on disk: it has been synced,
 //     and it is whole. Every read that starts afterwards sees it.
 //   - Every verification that starts afterwards sees it too: a token that was
-//     deleted or turned off is refused from then on. It reads memory and takes no lock.
+//     deleted or turned off is refused from then on. It takes no lock, and reads memory
+//     unless the index does not hold all tokens.
 //   - A change that returned an error changed nothing, with one exception:
 //     after [ErrUnavailable] its outcome is unknown until the store has been
 //     opened again.

@@ -72,17 +72,3 @@ func decodeUses(raw []byte) (index.Uses, error) {
 	}
 	return uses, nil
 }
-
-// indexed is what changes mean to the index.
-func indexed(changes []change) []index.Change {
-	all := make([]index.Change, len(changes))
-	for i, c := range changes {
-		for _, hash := range c.leaving() {
-			all[i].Left = append(all[i].Left, index.KeyOf(hash))
-		}
-		for _, hash := range c.after.hashes() {
-			all[i].Now = append(all[i].Now, index.Put{Entry: c.after.entry(hash), New: !c.before.isFoundBy(hash)})
-		}
-	}
-	return all
-}

@@ -25,7 +25,8 @@ type schemaUpgrade struct {
 var upgrades = []schemaUpgrade{
 	// Schema 2 keeps optional fields of a record that it does not know, so that the nodes of
 	// a cluster can be upgraded one by one. A version that knows only schema 1 takes them
-	// for damage, and so must not open the store.
+	// for damage, and so must not open the store. This version writes none by itself. The first
+	// that does must not write them into a store that is still of schema 1, or not let it wait.
 	{canWait: true},
 }
 

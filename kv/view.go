@@ -36,8 +36,8 @@ func (v view) record(name string) (record, error) {
 	return v.vault.open(name, raw)
 }
 
-// used is the token with a name, and when it was last used. Only the writer may ask, beside
-// whom nobody brings last uses to disk; others ask Store.used.
+// used is the token with a name, and when it was last used. Only the writer may ask,
+// since nobody else flushes last uses meanwhile; others ask Store.used.
 func (v view) used(name string) (record, error) {
 	r, err := v.record(name)
 	if err != nil {

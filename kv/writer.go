@@ -255,3 +255,17 @@ func (w *writer) finish(g *group) error {
 	}
 	return err
 }
+
+// indexed is what changes mean to the index.
+func indexed(changes []change) []index.Change {
+	all := make([]index.Change, len(changes))
+	for i, c := range changes {
+		for _, hash := range c.leaving() {
+			all[i].Left = append(all[i].Left, index.KeyOf(hash))
+		}
+		for _, hash := range c.after.hashes() {
+			all[i].Now = append(all[i].Now, index.Put{Entry: c.after.entry(hash), New: !c.before.isFoundBy(hash)})
+		}
+	}
+	return all
+}

@@ -1,6 +1,6 @@
-// Package metrics is what tokend tells Prometheus: a value on a registry of its
-// own. Labels are route templates, never raw paths, names or values; names of
-// tokens are told only where somebody wants them.
+// Package metrics is what tokend shows Prometheus, on a registry of its own. Labels are route
+// templates, never raw paths or values. Names of tokens are labels only with
+// metrics.token_names.
 package metrics
 
 import (

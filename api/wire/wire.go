@@ -1,9 +1,9 @@
 // Package wire is what goes over HTTP: the paths, content types, codes and JSON types of the
 // API, once, for the server, the client and their tests. It has no behaviour.
 //
-// The types are those of answers, and of requests as a client sends them. What a server must
-// tell of a request beyond that, as a field that is null from one that is missing, is in
-// package api.
+// The types are those of answers and of a bulk's request. In other requests a field that is null
+// differs from one that is missing: those types are in package api, and in package client as a
+// client writes them.
 package wire
 
 // The paths of the API.
@@ -43,7 +43,6 @@ const (
 // Headers of tokend's own. Those of a token are on every success of a check.
 const (
 	HeaderRequestID    = "X-Request-Id"
-	HeaderAPIKey       = "X-API-Key" //nolint:gosec // a name
 	HeaderTokenName    = "X-Token-Name"
 	HeaderTokenWrite   = "X-Token-Write"   //nolint:gosec // a name
 	HeaderTokenRotated = "X-Token-Rotated" //nolint:gosec // a name
@@ -89,12 +88,6 @@ const (
 // Data wraps what most answers show.
 type Data[T any] struct {
 	Data []T `json:"data"`
-}
-
-// Page is a list. Next is the last name on it, if there is more.
-type Page struct {
-	Data []Token `json:"data"`
-	Next string  `json:"next,omitzero"`
 }
 
 // Token is a token without its value. Times are Unix milliseconds.

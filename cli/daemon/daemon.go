@@ -75,8 +75,9 @@ type Options struct {
 	Stderr io.Writer // the log, and what a first start says
 }
 
-// Run serves until the context ends, a signal ends it, or a listener fails. What is opened is
-// closed in the reverse order, the store last.
+// Run serves until the context ends, a signal ends it, or a listener fails. Then requests under
+// way are answered, and what was opened is closed in the reverse order: the store, the
+// listeners, the lock of the folder.
 func Run(ctx context.Context, o Options) (err error) {
 	c, err := o.Load()
 	if err != nil {

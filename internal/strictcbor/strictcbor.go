@@ -9,24 +9,12 @@ var Encoding = must(cbor.CoreDetEncOptions().EncMode())
 
 // Decoding refuses what Encoding does not write: doubled and unknown keys, lengths that are
 // not given, tags.
-var Decoding = must(strict().DecMode())
-
-// Extensible is Decoding, but that it passes over keys it does not know.
-var Extensible = must(extensible().DecMode())
-
-func strict() cbor.DecOptions {
-	o := extensible()
-	o.ExtraReturnErrors = cbor.ExtraDecErrorUnknownField
-	return o
-}
-
-func extensible() cbor.DecOptions {
-	return cbor.DecOptions{
-		DupMapKey:   cbor.DupMapKeyEnforcedAPF,
-		IndefLength: cbor.IndefLengthForbidden,
-		TagsMd:      cbor.TagsForbidden,
-	}
-}
+var Decoding = must(cbor.DecOptions{
+	DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+	IndefLength:       cbor.IndefLengthForbidden,
+	TagsMd:            cbor.TagsForbidden,
+	ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+}.DecMode())
 
 func must[T any](v T, err error) T {
 	if err != nil {

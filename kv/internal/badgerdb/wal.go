@@ -31,8 +31,8 @@ type logEntry struct {
 	ends        bool // the transaction
 }
 
-// seek reads an entry where one may begin, or not: of those that are longer than any of
-// ours it would take the checksum again and again.
+// seek tries to read an entry at a place where none may begin. It bounds the length, since
+// computing the checksum of a long one at every place would take too long.
 func seek(b []byte) (e logEntry, ok bool) {
 	const longest = 64 << 10
 	return parseEntry(b[:min(longest, len(b))])

@@ -6,7 +6,7 @@
 // the answer sees it. Others only offer what they have read from the database; an offer that
 // was read before a change is not taken.
 //
-// It is bounded, but for as many entries as are put in at the same moment. What it does not
+// It is bounded; concurrent insertions may exceed the bound by one entry each. What it does not
 // hold is in the database.
 package index
 
@@ -149,7 +149,7 @@ func (ix *Index) put(e Entry, number uint64, isNew bool) {
 	case !isNew: // it is out of bounds, or about to be offered
 	case ix.count.Load() >= ix.max:
 		ix.overflowed.Store(true)
-		if _, wasDropped := sh.removedUses[k.tag]; wasDropped { // a value that comes again
+		if _, wasRemoved := sh.removedUses[k.tag]; wasRemoved { // a value that comes again
 			delete(sh.removedUses, k.tag)
 			ix.keepUnindexedUse(sh, k.tag, neverUsed)
 		}
@@ -166,8 +166,8 @@ func (ix *Index) remove(k Key, number uint64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.changed = number
-	use, isStray := sh.unindexedUses[k.tag]
-	if !isStray {
+	use, isUnindexed := sh.unindexedUses[k.tag]
+	if !isUnindexed {
 		use = unknownUse
 	}
 	delete(sh.unindexedUses, k.tag)
@@ -190,7 +190,7 @@ func (ix *Index) remove(k Key, number uint64) {
 // Offer puts in an entry that was read from the store when Published was since, or later.
 // It is not ok where the shard has changed meanwhile: the entry may be out of date then and
 // must be read again. Where the index is full, the entry may take the place of one nearby:
-// of the one that was not used for longest in its shard, or in the next that has any.
+// of the one that was not used for longest in its shard, or in one of the next.
 func (ix *Index) Offer(e Entry, since uint64, mayEvict bool) (_ Found, ok bool) {
 	k := e.Key
 	sh := ix.shard(k.tag)
@@ -215,7 +215,7 @@ func (ix *Index) Offer(e Entry, since uint64, mayEvict bool) (_ Found, ok bool) 
 		i, _ = b.find(k)
 	}
 	use := int64(unknownUse)
-	if at, isStray := sh.unindexedUses[k.tag]; isStray {
+	if at, isUnindexed := sh.unindexedUses[k.tag]; isUnindexed {
 		use = at
 		delete(sh.unindexedUses, k.tag)
 	}
@@ -231,8 +231,8 @@ func (ix *Index) Forget(k Key) {
 	ix.remove(k, 0)
 }
 
-// evict makes room near a shard that is locked. It is false where nothing is
-// there to be thrown out.
+// evict makes room in a shard that is locked, or in one of the next 255 that nobody holds. It
+// is false where none of them has an entry.
 func (ix *Index) evict(near int) bool {
 	if ix.count.Load() == 0 {
 		return false

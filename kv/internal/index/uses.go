@@ -71,7 +71,7 @@ func (ix *Index) keepUnindexedUse(sh *shard, tag uint64, at int64) {
 // lastUse is the last use of a value, as far as memory knows it.
 func (ix *Index) lastUse(k Key) int64 {
 	sh := ix.shard(k.tag)
-	sh.mu.Lock() // a use may be on its way from one block, or a stray, to another
+	sh.mu.Lock() // a use may be on its way from one block to another
 	defer sh.mu.Unlock()
 	b := sh.block.Load()
 	if i, found := b.find(k); found {
@@ -197,9 +197,9 @@ func (ix *Index) Collect(shard int, stored Uses) Uses {
 
 // knows reports whether memory decides about a token's last use.
 func (sh *shard) knows(b *block, tag uint64) bool {
-	_, dropped := sh.removedUses[tag]
-	_, stray := sh.unindexedUses[tag]
-	return dropped || stray || b.hasTag(tag)
+	_, removed := sh.removedUses[tag]
+	_, unindexed := sh.unindexedUses[tag]
+	return removed || unindexed || b.hasTag(tag)
 }
 
 // Settle forgets what is on disk now.
