@@ -23,9 +23,7 @@ func (s *Server) backup(r *request) (reply, error) {
 
 // noteBackup remembers that somebody has a backup: it is called when all of it was sent.
 func (s *Server) noteBackup(taken time.Time) {
-	ctx, cancel := s.patient()
-	defer cancel()
-	if err := s.store.NoteBackup(ctx, taken); err != nil {
+	if err := s.store.NoteBackup(detached, taken); err != nil {
 		s.log.Warn("cannot record backup time", "err", err)
 	}
 }

@@ -53,9 +53,7 @@ func (s *Server) bulk(r *request) (reply, error) {
 		}
 		r.audited.filter = shown.String()
 	}
-	ctx, cancel := s.patient()
-	defer cancel()
-	done, err := s.store.Bulk(ctx, bulk)
+	done, err := s.store.Bulk(detached, bulk)
 	if err == nil && !bulk.DryRun {
 		r.audited.names = done.Names
 	}

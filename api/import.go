@@ -151,9 +151,7 @@ func (s *Server) importBatch(r *request, lines []line) (wire.Batch, error) {
 	for i, l := range lines {
 		tokens[i] = l.token // of a wrong line it is none, which is refused too
 	}
-	ctx, cancel := s.patient()
-	defer cancel()
-	_, err := s.store.CreateAll(ctx, tokens)
+	_, err := s.store.CreateAll(detached, tokens)
 	if refused, ok := errors.AsType[*kv.BatchError](err); ok {
 		for _, refusal := range refused.Refusals {
 			view.Refused = append(view.Refused, refusalOf(lines[refusal.Index], refusal))

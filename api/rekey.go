@@ -9,9 +9,7 @@ import (
 
 // rekey takes up the master key that is the first in its file now.
 func (s *Server) rekey(*request) (reply, error) {
-	ctx, cancel := s.patient()
-	defer cancel()
-	changed, err := s.rekeyStore(ctx)
+	changed, err := s.rekeyStore(detached)
 	if unusable, ok := errors.AsType[*MasterKeyError](err); ok {
 		return reply{}, &problem{status: 409, code: wire.CodeMasterKeyUnusable, detail: unusable.Error() + "; nothing was changed"}
 	}

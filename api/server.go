@@ -5,7 +5,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -41,10 +40,6 @@ type Config struct {
 	// not. It fails with a MasterKeyError or an error of the store.
 	Rekey func(context.Context) (changed bool, err error)
 
-	// Patience is how long a change may wait for the disk before its client is told that the
-	// outcome is unknown. Zero is 30 s.
-	Patience time.Duration
-
 	// MetricsApart leaves /metrics to ServeMetrics.
 	MetricsApart bool
 }
@@ -79,7 +74,6 @@ type Server struct {
 	log          *slog.Logger
 	now          func() time.Time
 	rekeyStore   func(context.Context) (changed bool, err error)
-	patience     time.Duration
 	metricsApart bool
 
 	requests         requestPool
@@ -108,7 +102,6 @@ func New(c Config, settings Settings) *Server {
 		log:          c.Log,
 		now:          c.Now,
 		rekeyStore:   c.Rekey,
-		patience:     cmp.Or(c.Patience, 30*time.Second),
 		metricsApart: c.MetricsApart,
 		settings:     &atomic.Pointer[Settings]{},
 		overload:     newOverload(),
@@ -163,11 +156,9 @@ func (s *Server) Apply(settings Settings) {
 	s.metrics.ConnectionsLimit.Set(float64(settings.MaxConnections))
 }
 
-// patient is the context of a change. It does not end with the connection or the server: what
-// was begun is carried out, and answered.
-func (s *Server) patient() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), s.patience)
-}
+// detached is the context of a change. It does not end with the connection or the server: what
+// was begun is carried out, and answered. How long one waits for the disk is the store's.
+var detached = context.Background()
 
 type discard struct{}
 

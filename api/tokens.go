@@ -81,9 +81,7 @@ func (s *Server) createToken(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	ctx, cancel := s.patient()
-	defer cancel()
-	token, value, err := s.store.Create(ctx, spec)
+	token, value, err := s.store.Create(detached, spec)
 	if err != nil {
 		return reply{}, err
 	}
@@ -95,9 +93,7 @@ func (s *Server) replaceToken(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	ctx, cancel := s.patient()
-	defer cancel()
-	token, err := s.store.Replace(ctx, spec)
+	token, err := s.store.Replace(detached, spec)
 	return reply{data: viewOf(token, s.now())}, err
 }
 
@@ -131,9 +127,7 @@ func (s *Server) updateToken(r *request) (reply, error) {
 	if patch == (kv.Patch{}) {
 		return reply{}, errNothingToChange
 	}
-	ctx, cancel := s.patient()
-	defer cancel()
-	token, err := s.store.Update(ctx, name, patch)
+	token, err := s.store.Update(detached, name, patch)
 	return reply{data: viewOf(token, s.now())}, err
 }
 
@@ -164,9 +158,7 @@ func (s *Server) rotateToken(r *request) (reply, error) {
 		ms := min(max(int64(*body.GraceMS), -1), kv.MaxGrace.Milliseconds()+1)
 		grace = time.Duration(ms) * time.Millisecond
 	}
-	ctx, cancel := s.patient()
-	defer cancel()
-	token, value, err := s.store.Rotate(ctx, name, grace)
+	token, value, err := s.store.Rotate(detached, name, grace)
 	return reply{data: wire.Rotated{
 		TokenWithValue:     wire.TokenWithValue{Token: viewOf(token, s.now()), Value: value.Reveal()},
 		PreviousValidUntil: orNull(token.PreviousValidUntil),
@@ -187,9 +179,7 @@ func (s *Server) deleteToken(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	ctx, cancel := s.patient()
-	defer cancel()
-	token, err := s.store.Delete(ctx, name)
+	token, err := s.store.Delete(detached, name)
 	return reply{data: viewOf(token, s.now())}, err
 }
 

@@ -1,7 +1,6 @@
 package cli_test
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -12,39 +11,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
+	"tokend/internal/testkit"
 	"tokend/kv/kvtest"
 )
 
 // process is a tokend of its own on a Unix socket.
 type process struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	dir    string
-	client *http.Client
-	log    processLog
-}
+	*testkit.Process
 
-// processLog may be read while the process writes.
-type processLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *processLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *processLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	t   *testing.T
+	dir string
 }
 
 func startProcess(t *testing.T, dir string, shell ...string) *process {
@@ -60,49 +39,26 @@ func startProcess(t *testing.T, dir string, shell ...string) *process {
 // newProcess is one that does not run yet.
 func newProcess(t *testing.T, dir string, args ...string) *process {
 	t.Helper()
-	socket := filepath.Join(dir, "tokend.sock")
-	p := &process{t: t, dir: dir, client: &http.Client{Transport: &http.Transport{
-		MaxIdleConnsPerHost: 100,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		},
-	}}}
+	address := "unix:" + filepath.Join(dir, "tokend.sock")
 	if len(args) == 0 {
-		args = []string{"--listen", "unix:" + socket, "--data-dir", filepath.Join(dir, "data")}
+		args = []string{"--listen", address, "--data-dir", filepath.Join(dir, "data")}
 	}
-	p.cmd = exec.Command("tokend", args...)
-	p.cmd.Stderr = &p.log
-	return p
+	return &process{testkit.NewProcess(t, address, exec.Command("tokend", args...)), t, dir}
 }
 
 // runBehind has a shell do something before the process takes its place.
 func (p *process) runBehind(shell string) {
-	wrapped := exec.Command("sh", append([]string{"-c", shell + ` && exec "$@"`, "sh"}, p.cmd.Args...)...)
-	wrapped.Dir, wrapped.Stderr, wrapped.ExtraFiles = p.dir, p.cmd.Stderr, p.cmd.ExtraFiles
-	p.cmd = wrapped
+	wrapped := exec.Command("sh", append([]string{"-c", shell + ` && exec "$@"`, "sh"}, p.Cmd.Args...)...)
+	wrapped.Dir, wrapped.Stderr, wrapped.ExtraFiles = p.dir, p.Cmd.Stderr, p.Cmd.ExtraFiles
+	p.Cmd = wrapped
 }
 
-// start waits until the process serves.
+// start waits until the process serves. Nothing of it may have shown a secret when the test
+// ends.
 func (p *process) start() {
 	p.t.Helper()
-	if err := p.cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-	p.t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait()
-		p.client.CloseIdleConnections()
-		p.expectNoSecret()
-	})
-	for range 500 {
-		if status, _, err := p.ask("GET", "/readyz", ""); err == nil && status == http.StatusOK {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait() // then the log is whole
-	p.t.Fatalf("the server is not ready:\n%s", &p.log)
+	p.t.Cleanup(p.expectNoSecret) // after it was ended
+	p.Start()
 }
 
 // expectNoSecret holds for every test: there is no value and no key in the log, the
@@ -120,19 +76,8 @@ func (p *process) expectNoSecret() {
 			}
 		}
 	}
-	kvtest.ExpectNoSecret(p.t, "the log", []byte(p.log.String()), known...)
+	kvtest.ExpectNoSecret(p.t, "the log", []byte(p.Log.String()), known...)
 	kvtest.ExpectNoSecretIn(p.t, filepath.Join(p.dir, "data", "store"), known...)
-}
-
-// stop ends the process gently and fails the test where it was not fine.
-func (p *process) stop() {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		p.t.Error(err)
-	}
-	if err := p.cmd.Wait(); err != nil {
-		p.t.Errorf("%v:\n%s", err, &p.log)
-	}
 }
 
 type token struct {
@@ -159,7 +104,7 @@ func (p *process) ask(method, target, body string) (int, []token, error) {
 		return 0, nil, err
 	}
 	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(admin)))
-	response, err := p.client.Do(r)
+	response, err := p.Client.Do(r)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -180,7 +125,7 @@ func (p *process) present(value string) (status int, err error) {
 		return 0, err
 	}
 	r.Header.Set("X-Api-Key", value)
-	response, err := p.client.Do(r)
+	response, err := p.Client.Do(r)
 	if err != nil {
 		return 0, err
 	}
@@ -207,7 +152,7 @@ func TestKill_lastUsed(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header.Set("Authorization", "Bearer "+created[0].Token)
-		response, err := p.client.Do(r)
+		response, err := p.Client.Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,10 +161,10 @@ func TestKill_lastUsed(t *testing.T) {
 		}
 	}
 	time.Sleep(5 * time.Second)
-	if err := p.cmd.Process.Kill(); err != nil {
+	if err := p.Cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = p.cmd.Wait()
+	_ = p.Cmd.Wait()
 	_, tokens, err := startProcess(t, dir).ask("GET", "/_/token", "")
 	if err != nil || len(tokens) != len(used) {
 		t.Fatal(len(tokens), err)
@@ -239,10 +184,10 @@ func TestLogReaderIsGone(t *testing.T) {
 	if status, _, err := p.ask("POST", "/_/token", `{"name":"x"}`); err != nil || status != http.StatusCreated {
 		t.Fatal(status, err)
 	}
-	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+	if err := p.Cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.cmd.Wait(); err != nil {
+	if err := p.Cmd.Wait(); err != nil {
 		t.Error(err)
 	}
 }

@@ -63,8 +63,10 @@ func hintFor(e *client.UnreachableError) string {
 	switch {
 	case errors.Is(e, fs.ErrPermission):
 		return "your user may not use the socket; try sudo"
-	case e.Sent:
+	case e.MayHaveChanged:
 		return "a change may have been made; tokend token list shows it"
+	case e.CutOff:
+		return ""
 	}
 	return "is it running? tokend starts it; --addr or TOKEND_ADDR says where it is"
 }

@@ -40,7 +40,7 @@ func TestTorture_fullDisk(t *testing.T) {
 		}
 		for name, value := range made {
 			if status, err := p.present(value); err != nil || status != http.StatusOK {
-				t.Fatalf("%s: %d, %v\n%s", name, status, err, &p.log)
+				t.Fatalf("%s: %d, %v\n%s", name, status, err, &p.Log)
 			}
 		}
 		if status, listed, err := p.ask("GET", "/_/token", ""); err != nil || status != http.StatusOK || len(listed) < len(made) {
@@ -54,10 +54,9 @@ func TestTorture_fullDisk(t *testing.T) {
 		if round%2 == 0 {
 			d.clear()
 			p.awaitStatus(http.StatusCreated, "POST", "/_/token", fmt.Sprintf(`{"name":"healed-%d"}`, round))
-			p.stop()
+			p.Stop()
 		} else {
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait()
+			p.Kill()
 			refused, err := exec.Command("tokend", "--listen", "unix:"+filepath.Join(t.TempDir(), "tokend.sock"), "--data-dir", filepath.Join(d.path, "data")).CombinedOutput()
 			if err == nil || !strings.Contains(string(refused), "the disk is nearly full") {
 				t.Errorf("started on a full disk: %v\n%s", err, refused)
@@ -75,7 +74,7 @@ func TestTorture_fullDisk(t *testing.T) {
 	if status, listed, err := p.ask("GET", "/_/token", ""); err != nil || status != http.StatusOK || len(listed) < len(made) {
 		t.Errorf("%d of %d tokens, %d, %v", len(listed), len(made), status, err)
 	}
-	p.stop()
+	p.Stop()
 	t.Logf("%d tokens in %d rounds; it lived on in %d", len(made), rounds, rounds-ended)
 }
 
@@ -86,8 +85,8 @@ func (p *process) hasEnded() bool {
 	if _, err := p.present("tkd_x"); err == nil {
 		return false
 	}
-	_ = p.cmd.Wait()
-	if log := p.log.String(); !strings.Contains(log, "SIGBUS") || !strings.Contains(log, "table.CreateTable") {
+	_ = p.Cmd.Wait()
+	if log := p.Log.String(); !strings.Contains(log, "SIGBUS") || !strings.Contains(log, "table.CreateTable") {
 		p.t.Fatalf("it ended:\n%s", log)
 	}
 	return true
@@ -128,7 +127,7 @@ func fillUnder(t *testing.T, p *process, d *disk, round int, made map[string]str
 	wg.Wait()
 	d.fill(0)
 	if t.Failed() {
-		t.Fatalf("the log:\n%s", &p.log)
+		t.Fatalf("the log:\n%s", &p.Log)
 	}
 }
 
@@ -142,7 +141,7 @@ func (p *process) awaitStatus(want int, method, target, body string) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	p.t.Fatalf("%s %s: %d, want %d\n%s", method, target, status, want, &p.log)
+	p.t.Fatalf("%s %s: %d, want %d\n%s", method, target, status, want, &p.Log)
 }
 
 // The default reserve is what Badger may need, and no more than people give it.
@@ -179,7 +178,7 @@ func TestDisk_thatHangs(t *testing.T) {
 		thaw()
 		p.awaitStatus(http.StatusOK, "GET", "/_/token?name=during", "")
 		p.awaitStatus(http.StatusCreated, "POST", "/_/token", `{"name":"after"}`)
-		p.stop()
+		p.Stop()
 		expectSound(t, d.path)
 	})
 	t.Run("verifications only", func(t *testing.T) {
@@ -189,7 +188,7 @@ func TestDisk_thatHangs(t *testing.T) {
 		p.expectAnswers(value, begin, func() bool { return time.Since(begin) < 20*time.Second })
 		thaw()
 		p.awaitStatus(http.StatusCreated, "POST", "/_/token", `{"name":"after"}`)
-		p.stop()
+		p.Stop()
 		expectSound(t, d.path)
 	})
 }
@@ -200,7 +199,7 @@ func freeze(t *testing.T) (p *process, d *disk, value string, thaw func()) {
 	need(t, "fsfreeze")
 	d = newDisk(t)
 	p = startProcess(t, d.path)
-	p.client.Timeout = 70 * time.Second
+	p.Client.Timeout = 70 * time.Second
 	_, created, err := p.ask("POST", "/_/token", `{"name":"before"}`)
 	if err != nil || len(created) != 1 {
 		t.Fatal(created, err)
@@ -234,17 +233,17 @@ func (p *process) expectAnswers(value string, since time.Time, goesOn func() boo
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	if !strings.Contains(p.log.String(), "the disk, which does not answer") {
-		p.t.Errorf("the log does not say it:\n%s", &p.log)
+	if !strings.Contains(p.Log.String(), "the disk, which does not answer") {
+		p.t.Errorf("the log does not say it:\n%s", &p.Log)
 	}
 }
 
 // get gives the answer to somebody without a token.
 func (p *process) get(path string) (status int, body string) {
 	p.t.Helper()
-	response, err := p.client.Get("http://localhost" + path)
+	response, err := p.Client.Get("http://localhost" + path)
 	if err != nil {
-		p.t.Fatalf("%v\n%s", err, &p.log)
+		p.t.Fatalf("%v\n%s", err, &p.Log)
 	}
 	defer func() { _ = response.Body.Close() }()
 	content, err := io.ReadAll(response.Body)
@@ -306,8 +305,7 @@ func TestTorture_failingDisk(t *testing.T) {
 			if status, err := p.present(created[0].Token); err != nil || status != http.StatusOK {
 				t.Errorf("verification: %d, %v", status, err)
 			}
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait()
+			p.Kill()
 		}
 		d.restore()
 		expectSound(t, d.path)
@@ -318,7 +316,7 @@ func TestTorture_failingDisk(t *testing.T) {
 			t.Errorf("%s: %d, %v", name, status, err)
 		}
 	}
-	p.stop()
+	p.Stop()
 	if ended == rounds {
 		t.Error("it never lived on")
 	}
@@ -369,14 +367,13 @@ func TestTorture_verificationsOnly(t *testing.T) {
 				close(stop)
 				clients.Wait()
 				if trouble.kill {
-					_ = p.cmd.Process.Kill()
-					_ = p.cmd.Wait()
+					p.Kill()
 					trouble.end(p, d)
 				} else {
 					trouble.end(p, d)
 					p.awaitStatus(http.StatusCreated, "POST", "/_/token", fmt.Sprintf(`{"name":"healed-%d"}`, round))
 					_, _, _ = p.ask("DELETE", fmt.Sprintf("/_/token?name=healed-%d", round), "")
-					p.stop()
+					p.Stop()
 				}
 				expectSound(t, d.path)
 			}
@@ -390,7 +387,7 @@ func TestTorture_verificationsOnly(t *testing.T) {
 					t.Errorf("%s: its last use is lost", token.Name)
 				}
 			}
-			p.stop()
+			p.Stop()
 		})
 	}
 }
@@ -400,7 +397,7 @@ func (p *process) verifyAll(values []string) {
 	p.t.Helper()
 	for i, value := range values {
 		if status, err := p.present(value); err != nil || status != http.StatusOK {
-			p.t.Fatalf("value %d: %d, %v\n%s", i, status, err, &p.log)
+			p.t.Fatalf("value %d: %d, %v\n%s", i, status, err, &p.Log)
 		}
 	}
 }

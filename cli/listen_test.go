@@ -16,7 +16,7 @@ import (
 
 // handOver gives a process sockets as systemd does (sd_listen_fds(3)).
 func (p *process) handOver(sockets ...*os.File) {
-	p.cmd.ExtraFiles = sockets
+	p.Cmd.ExtraFiles = sockets
 	p.runBehind(fmt.Sprintf("export LISTEN_PID=$$ LISTEN_FDS=%d", len(sockets)))
 }
 
@@ -52,7 +52,7 @@ func TestInheritedSockets(t *testing.T) {
 		p.handOver(tcp, unix)
 		p.start() // which asks the Unix socket
 		expectHealth(t, address, http.StatusOK)
-		p.stop()
+		p.Stop()
 		if _, err := os.Stat(filepath.Join(dir, "tokend.sock")); err != nil {
 			t.Errorf("the socket of systemd is gone: %v", err)
 		}
@@ -61,18 +61,18 @@ func TestInheritedSockets(t *testing.T) {
 		p := newProcess(t, dir, "--data-dir", filepath.Join(dir, "data"))
 		p.handOver(tcp, unix)
 		p.start()
-		p.stop()
-		if got := strings.Count(p.log.String(), "msg=serving"); got != 2 || strings.Contains(p.log.String(), "8470") {
-			t.Errorf("%d listeners:\n%s", got, &p.log)
+		p.Stop()
+		if got := strings.Count(p.Log.String(), "msg=serving"); got != 2 || strings.Contains(p.Log.String(), "8470") {
+			t.Errorf("%d listeners:\n%s", got, &p.Log)
 		}
 	})
 	t.Run("stand beside others", func(t *testing.T) {
 		p := newProcess(t, dir, "--data-dir", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0")
 		p.handOver(unix)
 		p.start()
-		p.stop()
-		if got := strings.Count(p.log.String(), "msg=serving"); got != 2 {
-			t.Errorf("%d listeners:\n%s", got, &p.log)
+		p.Stop()
+		if got := strings.Count(p.Log.String(), "msg=serving"); got != 2 {
+			t.Errorf("%d listeners:\n%s", got, &p.Log)
 		}
 	})
 	t.Run("one in the admin socket's place is that one", func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestInheritedSockets(t *testing.T) {
 				t.Errorf("%s: status %d, want %d", path, response.StatusCode, want)
 			}
 		}
-		p.stop()
+		p.Stop()
 		if _, err := os.Stat(at.String()); err != nil {
 			t.Errorf("the socket of systemd is gone: %v", err)
 		}
@@ -109,11 +109,11 @@ func TestInheritedSockets(t *testing.T) {
 		everywhere, address := opened(t, "tcp", ":0")
 		p := newProcess(t, dir, "--data-dir", filepath.Join(dir, "none"))
 		p.handOver(everywhere)
-		if err := p.cmd.Run(); err == nil {
+		if err := p.Cmd.Run(); err == nil {
 			t.Error("it serves")
 		}
-		if want := `error: a socket of systemd: "` + address.String() + `" is not a loopback address`; !strings.Contains(p.log.String(), want) {
-			t.Errorf("%s\nwant %s", &p.log, want)
+		if want := `error: a socket of systemd: "` + address.String() + `" is not a loopback address`; !strings.Contains(p.Log.String(), want) {
+			t.Errorf("%s\nwant %s", &p.Log, want)
 		}
 	})
 	t.Run("for metrics without a token may be in the network's reach", func(t *testing.T) {
@@ -138,11 +138,11 @@ func TestInheritedSockets(t *testing.T) {
 				if status, _, err := p.ask("GET", "/metrics", ""); err != nil || status != http.StatusNotFound {
 					t.Errorf("metrics are elsewhere too: %d %v", status, err)
 				}
-				p.stop()
+				p.Stop()
 				continue
 			}
-			if err := p.cmd.Run(); err == nil || !strings.Contains(p.log.String(), "plain text") {
-				t.Errorf("%v: %s\nwant %s", err, &p.log, c.want)
+			if err := p.Cmd.Run(); err == nil || !strings.Contains(p.Log.String(), "plain text") {
+				t.Errorf("%v: %s\nwant %s", err, &p.Log, c.want)
 			}
 		}
 	})
@@ -154,11 +154,11 @@ func TestInheritedSockets(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.handOver(tcp)
-		if err := p.cmd.Run(); err == nil {
+		if err := p.Cmd.Run(); err == nil {
 			t.Error("it serves")
 		}
-		if want := "error: listen: no address is left"; !strings.Contains(p.log.String(), want) {
-			t.Errorf("%s\nwant %s", &p.log, want)
+		if want := "error: listen: no address is left"; !strings.Contains(p.Log.String(), want) {
+			t.Errorf("%s\nwant %s", &p.Log, want)
 		}
 	})
 	t.Run("must listen", func(t *testing.T) {
@@ -169,11 +169,11 @@ func TestInheritedSockets(t *testing.T) {
 		defer func() { _ = file.Close() }()
 		p := newProcess(t, dir, "--data-dir", filepath.Join(dir, "none"))
 		p.handOver(file)
-		if err := p.cmd.Run(); err == nil {
+		if err := p.Cmd.Run(); err == nil {
 			t.Error("it serves")
 		}
-		if want := "error: socket 1 from systemd is not a stream socket that listens"; !strings.Contains(p.log.String(), want) {
-			t.Errorf("%s\nwant %s", &p.log, want)
+		if want := "error: socket 1 from systemd is not a stream socket that listens"; !strings.Contains(p.Log.String(), want) {
+			t.Errorf("%s\nwant %s", &p.Log, want)
 		}
 	})
 }
@@ -221,12 +221,12 @@ func TestRestart_losesNoConnection(t *testing.T) {
 	}
 	for range 5 {
 		time.Sleep(50 * time.Millisecond)
-		p.stop()
+		p.Stop()
 		p = start()
 	}
 	close(stop)
 	clients.Wait()
-	p.stop()
+	p.Stop()
 }
 
 func TestUnixSocket_owner(t *testing.T) {
@@ -255,11 +255,11 @@ func TestUnixSocket_owner(t *testing.T) {
 	if stat.Uid != daemon || stat.Gid != 4242 || info.Mode().Perm() != 0o620 {
 		t.Errorf("%d:%d %v", stat.Uid, stat.Gid, info.Mode())
 	}
-	p.stop()
+	p.Stop()
 
 	p = serve(`group = "no-such-group"`)
-	if err := p.cmd.Run(); err == nil || !strings.Contains(p.log.String(), `error: unix_sockets.group: there is no group "no-such-group" here`) {
-		t.Errorf("%v:\n%s", err, &p.log)
+	if err := p.Cmd.Run(); err == nil || !strings.Contains(p.Log.String(), `error: unix_sockets.group: there is no group "no-such-group" here`) {
+		t.Errorf("%v:\n%s", err, &p.Log)
 	}
 	if _, err := os.Stat(socket); err == nil {
 		t.Error("the socket is left behind")

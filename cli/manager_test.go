@@ -17,7 +17,7 @@ func TestNotify(t *testing.T) {
 	t.Parallel()
 	s := newService(t, minimal)
 	s.expectNotice(`^READY=1\nSTATUS=(0 tokens, )?serving at unix:tokend.sock; version `)
-	s.stop()
+	s.Stop()
 	s.expectNotice(`^STOPPING=1\nSTATUS=stopping$`)
 }
 
@@ -34,7 +34,7 @@ func TestNotify_watchdog(t *testing.T) {
 	if took := time.Since(begin); took > 3*750*time.Millisecond {
 		t.Errorf("four times took %v; every 750 ms is wanted", took)
 	}
-	s.stop()
+	s.Stop()
 }
 
 // Each line has its priority, and no time, which the journal has itself.
@@ -51,16 +51,16 @@ func TestJournal(t *testing.T) {
 			t.Fatal(err)
 		}
 		stat := info.Sys().(*syscall.Stat_t)
-		s.cmd.Stderr = journal
-		s.cmd.Env = append(s.cmd.Env, fmt.Sprintf("JOURNAL_STREAM=%d:%d", stat.Dev, stat.Ino))
+		s.Cmd.Stderr = journal
+		s.Cmd.Env = append(s.Cmd.Env, fmt.Sprintf("JOURNAL_STREAM=%d:%d", stat.Dev, stat.Ino))
 	})
 	s.expectStatus("no-token-0123456789-0123456789-012", 401)
 	s.configure("listne = 1\n")
 	s.reload()
-	s.stop()
+	s.Stop()
 	again := newProcess(t, s.dir, "--config", "config.toml")
-	again.cmd.Dir, again.cmd.Stderr, again.cmd.Env = s.dir, journal, s.cmd.Env
-	if err := again.cmd.Run(); err == nil {
+	again.Cmd.Dir, again.Cmd.Stderr, again.Cmd.Env = s.dir, journal, s.Cmd.Env
+	if err := again.Cmd.Run(); err == nil {
 		t.Error("it starts with a wrong configuration")
 	}
 	got := s.read("journal")
@@ -89,7 +89,7 @@ func TestCredentials(t *testing.T) {
 		}
 		s.write("credentials/tokend.admin-token", admin+"\n")
 		s.write("credentials/tokend.master-key", kv.NewMasterKey().Encode()+"\n")
-		s.cmd.Env = append(s.cmd.Env, "CREDENTIALS_DIRECTORY="+filepath.Join(s.dir, "credentials"))
+		s.Cmd.Env = append(s.Cmd.Env, "CREDENTIALS_DIRECTORY="+filepath.Join(s.dir, "credentials"))
 	})
 	s.expectStatus(admin, 200)
 	for _, name := range []string{"admin.token", "master.key"} {
@@ -97,5 +97,5 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("%s was made", name)
 		}
 	}
-	s.stop()
+	s.Stop()
 }

@@ -84,8 +84,8 @@ func TestAdminSocket(t *testing.T) {
 	if output, err := tokend(daemon, "token", "list", "--addr", "unix:admin.sock", "--config", "config.toml"); err != nil {
 		t.Errorf("a refused reload took the right away: %v %s", err, output)
 	}
-	s.stop()
-	if !strings.Contains(s.log.String(), `who=local:root from="uid=0,pid=`) {
-		t.Errorf("the audit does not know them:\n%s", &s.log)
+	s.Stop()
+	if !strings.Contains(s.Log.String(), `who=local:root from="uid=0,pid=`) {
+		t.Errorf("the audit does not know them:\n%s", &s.Log)
 	}
 }

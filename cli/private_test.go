@@ -10,7 +10,7 @@ import (
 // A server leaves no core dump, and no other process may look into its memory.
 func TestMemoryIsPrivate(t *testing.T) {
 	p := startProcess(t, t.TempDir(), "ulimit -S -c unlimited")
-	proc := fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
+	proc := fmt.Sprintf("/proc/%d/", p.Cmd.Process.Pid)
 	limits, err := os.ReadFile(proc + "limits")
 	if err != nil {
 		t.Fatal(err)
@@ -20,14 +20,14 @@ func TestMemoryIsPrivate(t *testing.T) {
 			t.Error(line)
 		}
 	}
-	p.stop()
+	p.Stop()
 }
 
 // However little memory it may have, it serves: a limit of no connection at all would be
 // worse than one that is passed.
 func TestSmallestMemoryLimit(t *testing.T) {
 	p := newProcess(t, t.TempDir())
-	p.cmd.Env = append(os.Environ(), "GOMEMLIMIT=64KiB")
+	p.Cmd.Env = append(os.Environ(), "GOMEMLIMIT=64KiB")
 	p.start()
-	p.stop()
+	p.Stop()
 }

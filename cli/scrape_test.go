@@ -22,7 +22,7 @@ import (
 // scrape is what Prometheus reads.
 func (p *process) scrape() string {
 	p.t.Helper()
-	response, err := p.client.Get("http://localhost/metrics")
+	response, err := p.Client.Get("http://localhost/metrics")
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestScrape_golden(t *testing.T) {
 		s.write("cert.pem", certificate)
 		s.write("key.pem", key)
 	})
-	defer s.stop()
+	defer s.Stop()
 	before, old := shape(s.scrape()), ""
 	for _, request := range []string{
 		fmt.Sprintf(`{"name":"expiring","expiration_date":%d}`, time.Now().Add(24*time.Hour).UnixMilli()),
@@ -144,7 +144,7 @@ func shape(scrape string) string {
 func TestScrape_names(t *testing.T) {
 	t.Parallel()
 	s := newService(t, minimal)
-	defer s.stop()
+	defer s.Stop()
 	expiring := fmt.Sprintf(`{"name":"private","expiration_date":%d}`, time.Now().Add(time.Hour).UnixMilli())
 	if status, _, err := s.ask("POST", "/_/token", expiring); err != nil || status != http.StatusCreated {
 		t.Fatal(status, err)
@@ -171,7 +171,7 @@ func TestScrape_names(t *testing.T) {
 func TestScrape_reload(t *testing.T) {
 	t.Parallel()
 	s := newService(t, minimal)
-	defer s.stop()
+	defer s.Stop()
 	const successful, at = "tokend_config_last_reload_successful", "tokend_config_last_reload_success_timestamp_seconds"
 	started := s.series()
 	if since := time.Since(time.UnixMilli(int64(1000 * started[at]))); started[successful] != 1 || since < 0 || since > time.Minute {
@@ -198,7 +198,7 @@ func TestScrape_certificate(t *testing.T) {
 		s.write("cert.pem", certificate)
 		s.write("key.pem", key)
 	})
-	defer s.stop()
+	defer s.Stop()
 	const name = "tokend_tls_certificate_expiry_timestamp_seconds"
 	expires := time.Unix(int64(s.series()[name]), 0)
 	if left := time.Until(expires); left < 50*time.Minute || left > time.Hour {
@@ -225,7 +225,7 @@ func TestScrape_certificate(t *testing.T) {
 func TestMetricsListen(t *testing.T) {
 	t.Parallel()
 	s := newService(t, minimal+"[metrics]\nlisten = \"127.0.0.1:0\"\n")
-	defer s.stop()
+	defer s.Stop()
 	address := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(s.expectNotice(`serving at .*127\.0\.0\.1:\d+`))
 	for path, want := range map[string]int{"/metrics": 200, "/healthz": 200, "/readyz": 200, "/_/token": 404, "/": 404} {
 		response, err := http.Get("http://" + address + path)
@@ -265,15 +265,15 @@ func TestKill_census(t *testing.T) {
 		for changed.Load() < enough {
 			time.Sleep(time.Millisecond)
 		}
-		if err := p.cmd.Process.Kill(); err != nil {
+		if err := p.Cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		_ = p.cmd.Wait()
+		_ = p.Cmd.Wait()
 		wg.Wait()
 		p = startProcess(t, dir)
 		time.Sleep(1100 * time.Millisecond) // what expires within a second has
 		p.expectCensus()
-		p.stop()
+		p.Stop()
 	}
 }
 

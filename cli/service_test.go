@@ -28,7 +28,7 @@ const minimal = "listen = [\"unix:tokend.sock\"]\ndata_dir = \"data\"\n"
 // systemd that listens. The environment may have more.
 func newService(t *testing.T, configuration string, env ...string) *service {
 	t.Helper()
-	return newServiceThat(t, configuration, func(s *service) { s.cmd.Env = append(s.cmd.Env, env...) })
+	return newServiceThat(t, configuration, func(s *service) { s.Cmd.Env = append(s.Cmd.Env, env...) })
 }
 
 // newServiceThat prepares the process before it starts.
@@ -42,8 +42,8 @@ func newServiceThat(t *testing.T, configuration string, prepare func(*service)) 
 	}
 	t.Cleanup(func() { _ = systemd.Close() })
 	s := &service{process: newProcess(t, dir, "--config", "config.toml"), systemd: systemd}
-	s.cmd.Dir = dir
-	s.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
+	s.Cmd.Dir = dir
+	s.Cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
 	s.configure(configuration)
 	prepare(s)
 	s.start()
@@ -89,7 +89,7 @@ func (s *service) expectNotice(want string) (notice string) {
 // reload has the server reload and gives what systemd is told at its end.
 func (s *service) reload() string {
 	s.t.Helper()
-	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := s.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		s.t.Fatal(err)
 	}
 	s.expectNotice(`^RELOADING=1\nMONOTONIC_USEC=\d+$`)
@@ -102,26 +102,26 @@ const isRefused = "the last reload was refused"
 func (s *service) expectTaken() {
 	s.t.Helper()
 	if got := s.reload(); strings.Contains(got, isRefused) {
-		s.t.Errorf("%s\n%s", got, &s.log)
+		s.t.Errorf("%s\n%s", got, &s.Log)
 	}
 }
 
 // expectRefused reloads, and the log tells why not.
 func (s *service) expectRefused(reason string) {
 	s.t.Helper()
-	before := len(s.log.String())
+	before := len(s.Log.String())
 	if got := s.reload(); !strings.Contains(got, isRefused) {
 		s.t.Errorf("systemd is told %s", got)
 	}
 	const line = `level=ERROR msg="the reload was refused; nothing has changed" err=`
 	for range 500 {
-		got := s.log.String()[before:]
+		got := s.Log.String()[before:]
 		if strings.Contains(got, line) && strings.Contains(got, reason) {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	s.t.Errorf("the log says\n%s\nwant %s", s.log.String()[before:], reason)
+	s.t.Errorf("the log says\n%s\nwant %s", s.Log.String()[before:], reason)
 }
 
 // as gives the status of a list that somebody asks for.
@@ -132,7 +132,7 @@ func (s *service) as(token string) int {
 		s.t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
-	response, err := s.client.Do(r)
+	response, err := s.Client.Do(r)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func TestReload(t *testing.T) {
 		s.configure(minimal + "[audit]\nfile = \"audit.log\"\n")
 		s.expectTaken()
 		opened := func() int {
-			files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+			files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.Cmd.Process.Pid))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -226,13 +226,13 @@ func TestReload(t *testing.T) {
 	t.Run("the log's level", func(t *testing.T) {
 		s.configure(minimal + "[log]\nlevel = \"error\"\n")
 		s.expectTaken()
-		before := len(s.log.String())
+		before := len(s.Log.String())
 		s.reload()
-		if got := s.log.String()[before:]; strings.Contains(got, "reloaded") {
+		if got := s.Log.String()[before:]; strings.Contains(got, "reloaded") {
 			t.Errorf("it says %s", got)
 		}
 	})
-	s.stop()
+	s.Stop()
 }
 
 func TestAuditFile(t *testing.T) {
@@ -244,8 +244,8 @@ func TestAuditFile(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(s.dir, "audit.log")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Error(info, err)
 	}
-	if got := s.read("audit.log"); strings.Count(got, "operation=list") != 2 || strings.Contains(s.log.String(), "msg=audit") {
-		t.Errorf("%s\nand the log:\n%s", got, &s.log)
+	if got := s.read("audit.log"); strings.Count(got, "operation=list") != 2 || strings.Contains(s.Log.String(), "msg=audit") {
+		t.Errorf("%s\nand the log:\n%s", got, &s.Log)
 	}
 	t.Run("is opened anew at a reload", func(t *testing.T) {
 		if err := os.Rename(filepath.Join(s.dir, "audit.log"), filepath.Join(s.dir, "audit.log.1")); err != nil {
@@ -283,11 +283,11 @@ func TestAuditFile(t *testing.T) {
 		s.configure(minimal + "[audit]\nenabled = false\n")
 		s.expectTaken()
 		s.expectStatus(admin, 200)
-		if strings.Contains(s.log.String(), "msg=audit") {
+		if strings.Contains(s.Log.String(), "msg=audit") {
 			t.Error("it is in the log")
 		}
 	})
-	s.stop()
+	s.Stop()
 }
 
 // A log that nobody reads holds up no verification and no stop.
@@ -299,7 +299,7 @@ func TestStuckLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = unread.Close(); _ = stuck.Close() })
-		s.cmd.Stderr = stuck
+		s.Cmd.Stderr = stuck
 	})
 	var clients sync.WaitGroup
 	for range 8 {
@@ -314,7 +314,7 @@ func TestStuckLog(t *testing.T) {
 	clients.Wait()
 	s.expectStatus(strings.TrimSpace(s.read("data/admin.token")), 200)
 	begin := time.Now()
-	s.stop()
+	s.Stop()
 	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("the stop took %v", took)
 	}
@@ -330,9 +330,9 @@ func TestReload_stuck(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(s.dir, "config.toml"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := s.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	s.expectNotice(`^RELOADING=1`)
-	s.stop()
+	s.Stop()
 }

@@ -66,7 +66,7 @@ func TestTorture_slowClients(t *testing.T) {
 	if took > 11*time.Second { // the last was there after the first second
 		t.Error("they were not cut off within 10 s")
 	}
-	p.stop()
+	p.Stop()
 }
 
 // With 100,000 tokens and 128 MB it lives through whatever clients do.
@@ -74,7 +74,7 @@ func TestTorture_memory(t *testing.T) {
 	group := newMemoryGroup(t, 128<<20)
 	dir := t.TempDir()
 	p := newProcess(t, dir)
-	p.cmd.Args[0] = buildAsIs(t)
+	p.Cmd.Args[0] = buildAsIs(t)
 	p.runBehind("echo $$ > " + filepath.Join(group.path, "cgroup.procs"))
 	p.start()
 	value := p.fill(100_000)
@@ -119,7 +119,7 @@ func TestTorture_memory(t *testing.T) {
 	}
 	wg.Wait()
 	if status, err := p.present(value); err != nil || status != http.StatusOK {
-		t.Fatalf("after the storm: %d, %v\n%s\n%s", status, err, group.state(), &p.log)
+		t.Fatalf("after the storm: %d, %v\n%s\n%s", status, err, group.state(), &p.Log)
 	}
 	t.Logf("statuses: %v", got)
 	for _, what := range []string{"GET /_/token/verify", "GET /_/token", "GET /_/backup"} {
@@ -128,7 +128,7 @@ func TestTorture_memory(t *testing.T) {
 		}
 	}
 	t.Logf("at most %d MiB of 128\n%s", group.highest()>>20, group.state())
-	p.stop()
+	p.Stop()
 }
 
 // buildAsIs makes the program as it is shipped: the race detector takes several times the
@@ -173,7 +173,7 @@ func (p *process) fill(tokens int) (value string) {
 			fmt.Fprintf(&lines, `{"name":"token-%09d","token":"value-of-token-%09d"}`+"\n", i, i)
 		}
 		if status, _, err := p.ask("POST", "/_/token/import", lines.String()); status != http.StatusOK {
-			p.t.Fatalf("import: %d, %v\n%s", status, err, &p.log)
+			p.t.Fatalf("import: %d, %v\n%s", status, err, &p.Log)
 		}
 	}
 	return "value-of-token-000000000"
@@ -198,7 +198,7 @@ var connectionsLine = regexp.MustCompile(`(?m)^tokend_connections (\d+)$`)
 // connections is how many the server holds.
 func (p *process) connections() int {
 	p.t.Helper()
-	response, err := p.client.Get("http://localhost/metrics")
+	response, err := p.Client.Get("http://localhost/metrics")
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -230,5 +230,5 @@ func TestTLS(t *testing.T) {
 			t.Errorf("it is waited for: %v", err)
 		}
 	})
-	s.stop()
+	s.Stop()
 }

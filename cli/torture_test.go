@@ -30,7 +30,7 @@ func inLongRun(long, usual int) int {
 func TestTorture_kill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	torment(t, inLongRun(100, 3), dir, func(p *process) { _ = p.cmd.Process.Kill() }, func() {})
+	torment(t, inLongRun(100, 3), dir, func(p *process) { _ = p.Cmd.Process.Kill() }, func() {})
 }
 
 // A power cut loses nothing that was answered either.
@@ -84,20 +84,19 @@ func torment(t *testing.T, rounds int, dir string, end func(*process), afterward
 			t.Errorf("only %d are at work when the end comes", n)
 		}
 		end(p)
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait()
+		p.Kill()
 		wg.Wait()
 		h.end()
 		afterwards()
 		if t.Failed() {
-			t.Fatalf("the log:\n%s", &p.log)
+			t.Fatalf("the log:\n%s", &p.Log)
 		}
 		expectSound(t, dir)
 	}
 	p := startProcess(t, dir)
 	h.readAll(p)
 	pairs.check(t, p)
-	p.stop()
+	p.Stop()
 	testkit.ExpectLinearizable(t, h.history)
 }
 
@@ -193,7 +192,7 @@ func TestTorture_rekey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.stop()
+	p.Stop()
 	keyFile := filepath.Join(dir, "data", "master.key")
 	current := readFile(t, keyFile)
 	taken := 0
@@ -205,11 +204,11 @@ func TestTorture_rekey(t *testing.T) {
 		go func() {
 			defer close(killed)
 			time.Sleep(time.Duration(random.IntN(1200)) * time.Microsecond)
-			_ = p.cmd.Process.Kill()
+			_ = p.Cmd.Process.Kill()
 		}()
 		status, _, err := p.ask("POST", "/_/rekey", "")
 		<-killed
-		_ = p.cmd.Wait()
+		_ = p.Cmd.Wait()
 		keys := []string{next, current}
 		if round%2 == 0 { // the other one first, so that each is tried alone
 			slices.Reverse(keys)
@@ -233,7 +232,7 @@ func TestTorture_rekey(t *testing.T) {
 		if status, err := p.present(created[0].Token); err != nil || status != http.StatusOK {
 			t.Fatalf("round %d: %d, %v", round, status, err)
 		}
-		p.stop()
+		p.Stop()
 	}
 	t.Logf("the new key was taken up in %d of %d rounds", taken, inLongRun(60, 6))
 }

@@ -155,6 +155,7 @@ type request struct {
 	query        url.Values
 	body         []byte
 	accepts      string  // the content type of a success
+	accepted     int     // a status that is a success too
 	presents     *string // instead of the administrator's token
 }
 
@@ -179,9 +180,9 @@ func (c *Client) send(ctx context.Context, asked request) (*http.Response, error
 	r.Header.Set("User-Agent", c.userAgent)
 	response, err := c.http.Do(r)
 	if err != nil {
-		return nil, c.unreachable(ctx, err)
+		return nil, c.unreachable(ctx, asked.method, err)
 	}
-	isSuccess := response.StatusCode == http.StatusOK || response.StatusCode == http.StatusCreated
+	isSuccess := response.StatusCode == http.StatusOK || response.StatusCode == http.StatusCreated || response.StatusCode == asked.accepted
 	if isSuccess && response.Header.Get("Content-Type") == asked.accepts {
 		return response, nil
 	}
@@ -204,12 +205,13 @@ func (c *Client) read(ctx context.Context, response *http.Response) ([]byte, err
 
 // body is the body of an answer. That it is cut off is an UnreachableError.
 func (c *Client) body(ctx context.Context, response *http.Response) io.Reader {
-	return &answerReader{c, ctx, response.Body}
+	return &answerReader{c, ctx, response.Request.Method, response.Body}
 }
 
 type answerReader struct {
 	client *Client
 	ctx    context.Context //nolint:containedctx // for as long as the answer is read
+	method string
 	from   io.Reader
 }
 
@@ -221,7 +223,7 @@ func (r *answerReader) Read(p []byte) (int, error) {
 	case r.ctx.Err() != nil:
 		return n, context.Cause(r.ctx)
 	}
-	return n, &UnreachableError{Address: r.client.address, Sent: true, CutOff: true, Err: err}
+	return n, &UnreachableError{Address: r.client.address, MayHaveChanged: mayChange(r.method), CutOff: true, Err: err}
 }
 
 type answerKey struct{}
@@ -242,7 +244,9 @@ func copyOf(ctx context.Context) io.Writer {
 // Ready asks whether tokens can be looked up, and changed.
 func (c *Client) Ready(ctx context.Context) (ready wire.Readiness, err error) {
 	nobody := ""
-	response, err := c.send(ctx, request{method: http.MethodGet, path: wire.PathReady, accepts: wire.JSON, presents: &nobody})
+	response, err := c.send(ctx, request{
+		method: http.MethodGet, path: wire.PathReady, accepts: wire.JSON, accepted: http.StatusServiceUnavailable, presents: &nobody,
+	})
 	if err != nil {
 		return ready, err
 	}
@@ -250,6 +254,9 @@ func (c *Client) Ready(ctx context.Context) (ready wire.Readiness, err error) {
 	raw, err := c.read(ctx, response)
 	if err == nil {
 		err = c.decode(raw, &ready)
+	}
+	if err == nil && (ready.Status == "" || !isPlain(ready.Status+ready.Reason)) { // an overloaded server has a Problem
+		err = c.NotTokend()
 	}
 	return ready, err
 }

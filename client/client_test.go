@@ -235,7 +235,7 @@ func TestClient_failures(t *testing.T) {
 	defer silent.Close()
 
 	_, err := newClient(t, cut.URL, client.Options{}).Get(t.Context(), "x")
-	if e, ok := errors.AsType[*client.UnreachableError](err); !ok || !e.CutOff || !e.Sent {
+	if e, ok := errors.AsType[*client.UnreachableError](err); !ok || !e.CutOff || e.MayHaveChanged {
 		t.Errorf("cut off: %v", err)
 	}
 	for _, err := range newClient(t, cut.URL, client.Options{}).List(t.Context(), client.Filter{}) {
@@ -244,7 +244,7 @@ func TestClient_failures(t *testing.T) {
 		}
 	}
 	_, err = newClient(t, "unix:"+filepath.Join(t.TempDir(), "none"), client.Options{}).Get(t.Context(), "x")
-	if e, ok := errors.AsType[*client.UnreachableError](err); !ok || e.Sent || !errors.Is(err, os.ErrNotExist) {
+	if e, ok := errors.AsType[*client.UnreachableError](err); !ok || e.MayHaveChanged || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no server: %v", err)
 	}
 	if _, err := newClient(t, redirect.URL, client.Options{Token: adminToken}).Get(t.Context(), "x"); !errors.Is(err, client.ErrNotTokend) || redirected.Load() {
@@ -256,8 +256,22 @@ func TestClient_failures(t *testing.T) {
 		t.Errorf("a context that ends: %v", err)
 	}
 	_, err = newClient(t, silent.URL, client.Options{Patience: 50 * time.Millisecond}).Get(t.Context(), "x")
-	if e, ok := errors.AsType[*client.UnreachableError](err); !ok || !e.Sent {
+	if e, ok := errors.AsType[*client.UnreachableError](err); !ok || e.MayHaveChanged {
 		t.Errorf("a server that is silent: %v", err)
+	}
+}
+
+// A server that is not ready says so.
+func TestClient_Ready(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", wire.JSON)
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"status":"draining","writable":false,"reason":"the server is stopping"}`)
+	}))
+	defer s.Close()
+	ready, err := newClient(t, s.URL, client.Options{}).Ready(t.Context())
+	if want := (wire.Readiness{Status: "draining", Reason: "the server is stopping"}); err != nil || ready != want {
+		t.Errorf("%+v, %v", ready, err)
 	}
 }
 

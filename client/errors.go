@@ -39,10 +39,10 @@ func CodeOf(err error) wire.Code {
 
 // UnreachableError is a server that does not answer.
 type UnreachableError struct {
-	Address string
-	Sent    bool // the request may have been carried out
-	CutOff  bool // an answer began
-	Err     error
+	Address        string
+	MayHaveChanged bool // a change was asked for, and may have been made
+	CutOff         bool // an answer began
+	Err            error
 }
 
 func (e *UnreachableError) Error() string {
@@ -68,16 +68,16 @@ func (*notTokendError) Is(target error) bool { return target == ErrNotTokend }
 func (c *Client) NotTokend() error { return &notTokendError{c.address} }
 
 // unreachable explains why there is no answer.
-func (c *Client) unreachable(ctx context.Context, err error) error {
+func (c *Client) unreachable(ctx context.Context, method string, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err // without the URL, which says nothing new
 	}
-	failure := &UnreachableError{Address: c.address, Sent: true, Err: err}
+	failure := &UnreachableError{Address: c.address, MayHaveChanged: mayChange(method), Err: err}
 	if operation, ok := errors.AsType[*net.OpError](err); ok && operation.Op == "dial" {
-		failure.Sent = false
+		failure.MayHaveChanged = false
 		failure.Err = operation.Err
 		if syscall, ok := errors.AsType[*os.SyscallError](operation.Err); ok {
 			failure.Err = syscall.Err // without the system call's name
@@ -85,6 +85,8 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	}
 	return failure
 }
+
+func mayChange(method string) bool { return method != http.MethodGet }
 
 // refusal is what the server has against a request.
 func (c *Client) refusal(response *http.Response) error {

@@ -17,10 +17,9 @@ type Progress = backup.Progress
 // Backup writes the snapshot as a backup. Values are sealed in it as they are in the store.
 // It checks every record's seal, since a backup is of no use if it cannot be restored, and
 // fails with ErrCorrupt, or with what the writer said. Last uses are those on disk, up to
-// 5 s old. It may be called more than once.
+// 5 s old. It may be called more than once, and gives the same bytes.
 func (s *Snapshot) Backup(w io.Writer, taken time.Time) error {
-	about, _ := s.store.Census()
-	return s.Guard(func() error { return s.backup(w, taken, about.Total()) })
+	return s.view.Guard(func() error { return s.view.backup(w, taken, s.about) })
 }
 
 // backup writes a backup. The number of tokens is an estimate, for whoever shows progress.

@@ -74,6 +74,23 @@ func TestBackup(t *testing.T) {
 	}
 }
 
+// A snapshot gives the same backup again, whatever is counted meanwhile: HTTP/1.0 is told its
+// length before it is sent.
+func TestBackup_sameAgain(t *testing.T) {
+	t.Parallel()
+	store := kvtest.New(t)
+	do(t, second(store.CreateAll(ctx, specs("x", 20))))
+	census(t, store.Store)
+	snapshot, err := store.Snapshot()
+	do(t, err)
+	defer snapshot.Close()
+	before := backupOf(t, snapshot)
+	do(t, second(store.CreateAll(ctx, specs("y", 300)))) // a larger number, which takes more bytes
+	if again := backupOf(t, snapshot); !bytes.Equal(again, before) {
+		t.Errorf("%d bytes, then %d", len(before), len(again))
+	}
+}
+
 // What is not a whole backup, just as it was written, is refused, and leaves
 // nothing behind.
 func TestRestore_refuses(t *testing.T) {

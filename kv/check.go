@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"tokend/kv/internal/badgerdb"
+	"tokend/kv/internal/index"
 	"tokend/kv/internal/seal"
 )
 
@@ -52,7 +53,10 @@ func Check(o Options, progress Progress) (report Report, err error) {
 	}
 	db, err := badgerdb.Open(o.database(), badgerdb.Inspect)
 	if err != nil {
-		return report, report.addDamage(err)
+		if err = report.addDamage(err); err != nil {
+			err = fmt.Errorf("check %s: %w", o.Dir, err)
+		}
+		return report, err
 	}
 	err = inDatabase(db, o.MasterKeys, func(v view) error {
 		return (&checker{view: v, report: &report, progress: progress, about: db.About() / 2}).check() // each has an entry of the index beside it
@@ -103,7 +107,7 @@ type checker struct {
 func (s *Snapshot) CheckIntegrity() error {
 	var report Report
 	c := &checker{view: s.view, report: &report, progress: func(int, int) error { return nil }}
-	err := s.Guard(c.check)
+	err := s.view.Guard(c.check)
 	for _, finding := range report.Findings {
 		err = errors.Join(err, fmt.Errorf("%w: %s", ErrCorrupt, finding.What))
 	}
@@ -203,7 +207,7 @@ func (c *checker) checkFound(name string, hash seal.Hash) error {
 
 func (c *checker) checkUses(key, value []byte) error {
 	uses, err := decodeUses(value)
-	if err == nil && uses.BelongTo(shardOf(key)) {
+	if shard := shardOf(key); err == nil && shard < index.Shards && uses.BelongTo(shard) {
 		return nil
 	}
 	return c.find("they were removed: when these tokens were last used is lost", badgerdb.Write{Key: bytes.Clone(key)}, "the last uses of some tokens (%x) are not readable", key)

@@ -88,9 +88,9 @@ var (
 	// the WAL, and so does a read of what the disk does not give.
 	ErrUnavailable = badgerdb.ErrUnavailable
 
-	// ErrStalled is an ErrUnavailable: the disk does not answer. A change gets it whose
-	// context ends while it waits. It may still be made; that is known when the disk
-	// answers, which ends it.
+	// ErrStalled is an ErrUnavailable: the disk does not answer. A change gets it that has
+	// waited for Options.Patience, or whose context ended. It may still be made; that is
+	// known when the disk answers, which ends it.
 	ErrStalled = badgerdb.ErrStalled
 
 	// ErrCorrupt is returned where a record, or what leads to it, is damaged or was changed

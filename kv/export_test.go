@@ -154,8 +154,3 @@ func WithUpgrade(failure func() error) (older func()) {
 	}})
 	return func() { upgrades = upgrades[:len(upgrades)-1] }
 }
-
-// AwaitNoOutcome waits for a change that never ends.
-func AwaitNoOutcome(ctx context.Context) error {
-	return (&operation{done: make(chan struct{})}).await(ctx)
-}

@@ -87,6 +87,9 @@ func (s *Store) fillUses() error {
 				return err
 			}
 			shard := shardOf(entry.Key)
+			if shard == index.Shards { // Check tells of it
+				continue
+			}
 			for ; next < shard; next++ {
 				s.index.Learn(next, nil)
 			}

@@ -129,6 +129,32 @@ func TestOpen_refuses(t *testing.T) {
 	})
 }
 
+// Last uses under keys of no shard, or in the wrong one, keep nobody from starting, and are found.
+func TestOpen_usesOfNoShard(t *testing.T) {
+	t.Parallel()
+	store := kvtest.New(t)
+	_, value, err := store.Create(ctx, kv.Spec{Name: "x", Active: true})
+	do(t, err)
+	do(t, second(store.Verify([]byte(value.Reveal()))))
+	store.Reopen() // which brings its use to disk
+	withDatabase(t, store, func(e *kvtest.Edits) {
+		for _, key := range []string{"u/", "u/\x00", "u/\xff\xff", "u/\xff\xff\xff"} {
+			e.Set(key, []byte{1})
+		}
+	})
+	report, err := kv.Check(store.Options, unheard)
+	if err != nil || len(report.Findings) < 4 {
+		t.Errorf("%v, %v", report.Findings, err)
+	}
+	again, err := kv.Open(store.Options)
+	do(t, err)
+	again.AwaitFilled()
+	if token, err := again.Get("x"); err != nil || token.LastUsedAt.IsZero() {
+		t.Errorf("%+v, %v", token, err)
+	}
+	do(t, again.Close())
+}
+
 // Whoever can write the disk must not be able to change a token unnoticed.
 func TestSeal(t *testing.T) {
 	t.Parallel()

@@ -44,6 +44,10 @@ type Options struct {
 	// 10 s.
 	Alarm time.Duration
 
+	// Patience is how long a change may wait once it was handed to the writer, so that a disk
+	// that does not answer holds nobody for ever. Zero is 30 s. A context may end sooner.
+	Patience time.Duration
+
 	// OnCommit is told of every commit of changes, from the goroutine that all changes
 	// wait for: how long it took until they were on disk, and how many operations
 	// shared it. Nil tells nobody.
@@ -69,6 +73,7 @@ func (o *Options) complete() error {
 	if o.OnCommit == nil {
 		o.OnCommit = func(time.Duration, int) {}
 	}
+	o.Patience = cmp.Or(o.Patience, 30*time.Second)
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -32,7 +32,10 @@ func Repair(o Options, progress Progress) (before, after Report, err error) {
 		err = bulk.Flush()
 	}
 	bulk.Discard()
-	if err = errors.Join(err, db.Close(0)); err != nil {
+	if err != nil {
+		return before, before, errors.Join(fmt.Errorf("repair: %w", err), db.CloseAfter(err))
+	}
+	if err := db.Close(0); err != nil {
 		return before, before, fmt.Errorf("repair: %w", err)
 	}
 	after, err = Check(o, progress)

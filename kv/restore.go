@@ -120,7 +120,7 @@ func restoreInto(o Options, b *backup.Reader, dataKey []byte) error {
 		err = writeAtStart(db, headWrites(b.Schema, o.MasterKeys[0], dataKey)...)
 	}
 	if err != nil {
-		return errors.Join(err, db.CloseDamaged())
+		return errors.Join(err, db.CloseAfter(err))
 	}
 	return db.Close(0)
 }

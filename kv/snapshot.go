@@ -8,8 +8,9 @@ import (
 // Snapshot is the store at one moment. It must be closed, and the store's Close
 // waits for that. One goroutine at a time may use it.
 type Snapshot struct {
-	view
+	view  view
 	store *Store
+	about int // roughly how many tokens there are; 0: unknown
 }
 
 // Snapshot takes hold of the latest state, in constant time and memory.
@@ -17,13 +18,14 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 	if err := s.acquire(); err != nil {
 		return nil, err
 	}
-	return &Snapshot{view{s.db.View(), s.vault, s.index}, s}, nil
+	about, _ := s.Census()
+	return &Snapshot{view{s.db.View(), s.vault, s.index}, s, about.Total()}, nil
 }
 
 // Close lets go of the snapshot.
 func (s *Snapshot) Close() {
 	defer s.store.users.Done()
-	_ = s.Guard(func() error { // Badger counts an iterator that it failed to make as open
+	_ = s.view.Guard(func() error { // Badger counts an iterator that it failed to make as open
 		s.view.Close()
 		return nil
 	})
@@ -62,10 +64,10 @@ func (s *Snapshot) filtered(f Filter, after string, now time.Time) iter.Seq2[rec
 			from = append(recordKey(after), 0)
 		}
 		enough := false
-		err := s.Guard(func() error {
-			for r, err := range s.records(f.Prefix, from) {
+		err := s.view.Guard(func() error {
+			for r, err := range s.view.records(f.Prefix, from) {
 				if err == nil {
-					err = addUses(&r, s.index, s.store.uses)
+					err = addUses(&r, s.view.index, s.store.uses)
 				}
 				if err != nil {
 					return err

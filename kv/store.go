@@ -55,17 +55,9 @@ func Open(o Options) (*Store, error) {
 	}
 	s, err := open(db, o)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), closeAfter(db, err))
+		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), db.CloseAfter(err))
 	}
 	return s, nil
-}
-
-// closeAfter closes what was opened in vain. Damage is not marked as what was closed.
-func closeAfter(db *badgerdb.DB, failure error) error {
-	if errors.Is(failure, ErrCorrupt) {
-		return db.CloseDamaged()
-	}
-	return db.Close(0)
 }
 
 func open(db *badgerdb.DB, o Options) (*Store, error) {
@@ -89,7 +81,7 @@ func open(db *badgerdb.DB, o Options) (*Store, error) {
 		return nil, err
 	}
 	snapshot := db.View()
-	s.writer = (&writer{db: db, vault: vault, index: s.index, census: s.census, onCommit: o.OnCommit, log: o.Log}).start()
+	s.writer = (&writer{db: db, vault: vault, index: s.index, census: s.census, onCommit: o.OnCommit, patience: o.Patience, log: o.Log}).start()
 	s.committer = s.writer
 	s.users.Add(2)
 	go s.fill()

@@ -97,7 +97,13 @@ func backupBeforeUpgrade(db *badgerdb.DB, v vault, path string, taken time.Time)
 	if err != nil || begun {
 		return err
 	}
-	if err := errors.Join(db.Writable(), writeBackup(db, v, path, taken)); err != nil {
+	if err := durable.RemoveLeft(path); err != nil { // of a start that was killed
+		return err
+	}
+	if err := db.Writable(); err != nil {
+		return err
+	}
+	if err := writeBackup(db, v, path, taken); err != nil {
 		return err
 	}
 	return writeAtStart(db, badgerdb.Write{Key: []byte(metaUpgrading), Value: []byte(path)})
@@ -106,8 +112,22 @@ func backupBeforeUpgrade(db *badgerdb.DB, v vault, path string, taken time.Time)
 // writeBackup writes a file whole or not at all, and durable.
 func writeBackup(db *badgerdb.DB, v vault, path string, taken time.Time) error {
 	return durable.Write(path, 0o600, func(w io.Writer) error {
-		out := bufio.NewWriter(w)
+		out := bufio.NewWriterSize(&frugalWriter{w, db}, 1<<20)
 		err := db.Read(func(read badgerdb.View) error { return view{View: read, vault: v}.backup(out, taken, 0) })
 		return errors.Join(err, out.Flush())
 	})
+}
+
+// frugalWriter leaves the reserve of a database's disk alone, as far as it writes to that disk.
+type frugalWriter struct {
+	io.Writer
+
+	db *badgerdb.DB
+}
+
+func (w *frugalWriter) Write(p []byte) (int, error) {
+	if err := w.db.Writable(); err != nil {
+		return 0, err
+	}
+	return w.Writer.Write(p)
 }

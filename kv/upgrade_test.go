@@ -66,11 +66,16 @@ func TestOpen_schema1(t *testing.T) {
 	do(t, second(store.CreateAll(ctx, specs("x", 50))))
 	want := everything(t, store)
 	edit(t, store, "m/schema", func([]byte) []byte { return []byte{1} })
+	killed := filepath.Join(filepath.Dir(store.Options.Dir), ".store.schema-1.backup123456")
+	do(t, os.WriteFile(killed, []byte("half a backup"), 0o600))
 	upgraded := kvtest.New(t, func(o *kv.Options) { *o = store.Options })
 	if diff := cmp.Diff(want, everything(t, upgraded)); diff != "" {
 		t.Error(diff)
 	}
 	do(t, upgraded.Close())
+	if _, err := os.Stat(killed); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what a killed start left is still there: %v", err)
+	}
 	do(t, kvtest.Edit(store.Options.Dir, func(e *kvtest.Edits) error {
 		if schema, err := e.Get("m/schema"); err != nil || schema[0] != 2 {
 			t.Errorf("schema %v, %v", schema, err)
@@ -117,6 +122,9 @@ func TestOpen_upgradeThatMustWait(t *testing.T) {
 			do(t, err)
 			do(t, second(opened.Get("x-00002")))
 			do(t, opened.Close())
+			if left, err := filepath.Glob(o.Dir + "*backup*"); err != nil || len(left) > 0 {
+				t.Errorf("left on the disk: %v, %v", left, err)
+			}
 			if !strings.Contains(log.String(), "the upgrade of the store waits for the next start") {
 				t.Errorf("the log:\n%s", &log)
 			}

@@ -253,6 +253,7 @@ func TestIndex_bound(t *testing.T) {
 	t.Parallel()
 	const bound = 2000
 	store := kvtest.New(t, func(o *kv.Options) { o.MaxIndexed = bound })
+	store.AwaitFilled() // who fills it and who creates may each exceed the bound by one
 	values := map[string]kv.Value{}
 	for batch := range 3 {
 		specs := specs(fmt.Sprint("b", batch), 2000)

@@ -40,7 +40,7 @@ type decision func(view) ([]change, error)
 // what verification answers from. The local one is writer.
 type committer interface {
 	// commit carries a decision out, with some writes beside what it decides, and waits for
-	// the outcome until the context ends.
+	// the outcome, for a time or until the context ends.
 	commit(ctx context.Context, decide decision, beside ...badgerdb.Write) error
 }
 
@@ -57,12 +57,16 @@ func (op *operation) finish(err error) {
 	close(op.done)
 }
 
-// await waits for the outcome of an operation until the context ends: a disk that does not
-// answer must not hold clients for ever. The operation may then still be carried out.
-func (op *operation) await(ctx context.Context) error {
+// await waits for the outcome of an operation, for a time or until the context ends: a disk that
+// does not answer must not hold clients for ever. The operation may then still be carried out.
+func (op *operation) await(ctx context.Context, patience time.Duration) error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
 	select {
 	case <-op.done:
 		return op.err
+	case <-timer.C:
+		return ErrStalled
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrStalled, context.Cause(ctx))
 	}
@@ -78,6 +82,7 @@ type writer struct {
 	index    *index.Index
 	census   *census
 	onCommit func(took time.Duration, operations int)
+	patience time.Duration
 	log      *slog.Logger
 
 	queue   chan *operation
@@ -99,7 +104,7 @@ func (w *writer) commit(ctx context.Context, decide decision, beside ...badgerdb
 	default:
 		return ErrBusy
 	}
-	return op.await(ctx)
+	return op.await(ctx, w.patience)
 }
 
 // stop ends the writer once the queue is empty, if a commit under way lets it. Nothing may

@@ -119,7 +119,8 @@ func TestPrometheus(t *testing.T) {
 		}
 		expectQuery(t, `sum(tokend_http_requests_total{route="/_/auth/read"})`, float64(load["valid"]+load["invalid_unknown"]+load["invalid_expired"]+load["invalid_inactive"]))
 		expectQuery(t, `tokend_http_request_duration_seconds_count{route="/_/auth/write"}`, float64(load["insufficient_scope"]))
-		expectQuery(t, `tokend_management_calls_total{operation="create",outcome="done"}`, 6)
+		expectQuery(t, `tokend_management_calls_total{operation="create",outcome="done"}`, 5)
+		expectQuery(t, `tokend_management_calls_total{operation="import",outcome="done"}`, 1)
 		expectQuery(t, `tokend_management_calls_total{operation="delete",outcome="done"}`, 1)
 		expectQuery(t, `tokend_tokens{status="active"}`, 3)
 		expectQuery(t, `tokend_tokens{status="expired"}`, 1)

@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"tokend/internal/testkit"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -55,11 +57,14 @@ func runAgain() (code int) {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if !build("..", filepath.Join(dir, "tokend")) {
+	if err := testkit.Build("..", filepath.Join(dir, "tokend")); err != nil {
+		fmt.Println(err)
 		return 1
 	}
 	for program, source := range map[string]string{"introspection": "introspection", "envoy-validate": "envoy/validate"} {
-		build(source, filepath.Join(dir, program)) // their tests say what is missing
+		if err := testkit.Build(source, filepath.Join(dir, program)); err != nil {
+			fmt.Println(err) // their tests say what is missing
+		}
 	}
 
 	self := exec.Command("/proc/self/exe", os.Args[1:]...)
@@ -84,16 +89,6 @@ func runAgain() (code int) {
 		fmt.Println("skipped: no network of our own:", err)
 	}
 	return 0
-}
-
-func build(dir, program string) bool {
-	cmd := exec.Command("go", "build", "-o", program, ".")
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		fmt.Printf("%s cannot be built: %v\n%s", dir, err, out)
-	}
-	return err == nil
 }
 
 func loopbackUp() error {
@@ -427,18 +422,15 @@ func (p proxy) start(t *testing.T) {
 }
 
 // start runs a program that is to listen on an address until the test ends.
-func start(t *testing.T, cmd *exec.Cmd, address string) (stop func()) {
+func start(t *testing.T, cmd *exec.Cmd, address string) {
 	t.Helper()
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	do(t, cmd.Start())
-	stop = func() {
+	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
-	}
-	t.Cleanup(func() {
-		stop()
 		if t.Failed() {
 			t.Logf("%s:\n%s", cmd.Path, &log)
 		}
@@ -447,34 +439,32 @@ func start(t *testing.T, cmd *exec.Cmd, address string) (stop func()) {
 		c, err := net.Dial("tcp", address)
 		if err == nil {
 			do(t, c.Close())
-			return stop
+			return
 		}
 	}
 	t.Fatalf("%s does not come up:\n%s", cmd.Path, &log)
-	return nil
 }
 
 // tokend is a running tokend and its tokens.
 type tokend struct {
 	token                                   string
 	good, reader, expired, revoked, deleted string
-	stopNow                                 func()
+	process                                 *testkit.Process
 }
 
 func startTokend(t *testing.T, args ...string) *tokend {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
 	args = append(args, "--data-dir", data)
-	s := &tokend{stopNow: start(t, exec.Command(filepath.Join(programs, "tokend"), args...), tokendAddress)}
-	for begin := time.Now(); time.Since(begin) < 30*time.Second; time.Sleep(5 * time.Millisecond) {
-		a, err := http.Get("http://" + tokendAddress + "/readyz")
-		if err == nil {
-			do(t, a.Body.Close())
-			if a.StatusCode == http.StatusOK {
-				break
-			}
+	cmd := exec.Command(filepath.Join(programs, "tokend"), args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	s := &tokend{process: testkit.NewProcess(t, tokendAddress, cmd)}
+	s.process.Start()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("tokend:\n%s", &s.process.Log)
 		}
-	}
+	})
 	token, err := os.ReadFile(filepath.Join(data, "admin.token"))
 	do(t, err)
 	s.token = strings.TrimSpace(string(token))
@@ -483,13 +473,25 @@ func startTokend(t *testing.T, args ...string) *tokend {
 	s.revoked = s.create(t, `{"name":"revoked","active":false}`)
 	s.deleted = s.create(t, `{"name":"deleted"}`)
 	s.admin(t, "DELETE", "/_/token?name=deleted", "")
-	soon := time.Now().Add(100 * time.Millisecond)
-	s.expired = s.create(t, fmt.Sprintf(`{"name":"expired","expiration_date":%d}`, soon.UnixMilli()))
-	time.Sleep(time.Until(soon))
+	s.expired = "tkd-of-before-which-has-expired-0123456789"
+	s.importLine(t, fmt.Sprintf(`{"name":"expired","token":%q,"created_at":1000,"expiration_date":2000}`, s.expired))
 	return s
 }
 
-func (s *tokend) stop(*testing.T) { s.stopNow() }
+func (s *tokend) stop(*testing.T) { s.process.Stop() }
+
+func (s *tokend) importLine(t *testing.T, line string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+tokendAddress+"/_/token/import", strings.NewReader(line))
+	do(t, err)
+	r.Header.Set("Authorization", "Bearer "+s.token)
+	a, err := http.DefaultClient.Do(r)
+	do(t, err)
+	defer func() { _ = a.Body.Close() }()
+	if content, err := io.ReadAll(a.Body); err != nil || !strings.Contains(string(content), `"created":1`) {
+		t.Fatalf("%s, %v", content, err)
+	}
+}
 
 func (s *tokend) create(t *testing.T, body string) (value string) {
 	t.Helper()

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/renameio/v2"
 )
@@ -36,6 +37,25 @@ func Write(path string, mode fs.FileMode, write func(io.Writer) error) error {
 		return err
 	}
 	return SyncDir(dir)
+}
+
+// RemoveLeft removes what a Write to a path left that was killed. Nobody may be writing to the
+// path.
+func RemoveLeft(path string) error {
+	dir, name := filepath.Split(path)
+	entries, err := os.ReadDir(filepath.Clean(dir))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		number, isLeft := strings.CutPrefix(entry.Name(), "."+name)
+		if isLeft && number != "" && strings.Trim(number, "0123456789") == "" {
+			if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // MakeDir makes a folder with mode 0700, durably, unless it exists.

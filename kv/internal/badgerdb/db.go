@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +47,7 @@ type hooks struct {
 }
 
 func (o Options) withDefaults() Options {
+	o.Dir = filepath.Clean(o.Dir)
 	if o.FreeBytes == nil {
 		o.FreeBytes = freeBytes
 	}
@@ -255,10 +257,21 @@ func (db *DB) closeBadger() error {
 // It leaves the memory to the next Open where the disk lacks the room to write it out, and
 // waits no longer than it is told to (0: for ever): Badger tries for as long as the disk
 // refuses. A second Close does nothing.
-func (db *DB) Close(wait time.Duration) error { return db.close(wait, true) }
+func (db *DB) Close(wait time.Duration) error {
+	if db.closed.Load() {
+		return nil
+	}
+	if db.mode == Serve {
+		if err := db.reserve.checkMemory(); err != nil {
+			return fmt.Errorf("the store is left as after a crash: %w", err)
+		}
+	}
+	return db.close(wait, true)
+}
 
-// CloseDamaged is Close without the mark, for a database in which damage was found.
-func (db *DB) CloseDamaged() error { return db.close(0, false) }
+// CloseAfter closes a database with which something failed, whatever the room on the disk, so
+// that nobody is locked out. Damage is not marked as what was closed.
+func (db *DB) CloseAfter(failure error) error { return db.close(0, !errors.Is(failure, ErrCorrupt)) }
 
 func (db *DB) close(wait time.Duration, mark bool) error {
 	if db.closed.Swap(true) {
@@ -269,9 +282,6 @@ func (db *DB) close(wait time.Duration, mark bool) error {
 	}
 	if db.mode == Serve {
 		defer db.folder.close()
-		if err := db.reserve.checkMemory(); err != nil {
-			return fmt.Errorf("the store is left as after a crash: %w", err)
-		}
 	}
 	closed := make(chan error, 1)
 	go func() { closed <- db.closeBadger() }()

@@ -283,6 +283,26 @@ func TestCommit_reserve(t *testing.T) {
 	}
 }
 
+// Whoever gives up a database lets go of it, also where the disk lacks the room to close it well.
+func TestCloseAfter(t *testing.T) {
+	t.Parallel()
+	free := atomic.Uint64{}
+	free.Store(1 << 40)
+	o := options(t)
+	o.MinFree, o.FreeBytes = 1<<20, func(string) (uint64, error) { return free.Load(), nil }
+	db := open(t, o)
+	put(t, db, "x", 10)
+	free.Store(0)
+	testkit.Do(t, db.CloseAfter(badgerdb.ErrCorrupt))
+	if marked, err := badgerdb.HasCleanMark(o.Dir); marked || err != nil {
+		t.Errorf("marked: %v, %v", marked, err)
+	}
+	free.Store(1 << 40)
+	if got := count(t, open(t, o)); got != 10 {
+		t.Errorf("%d entries", got)
+	}
+}
+
 // A commit that waits for the disk is told of, and goes on when the disk does.
 func TestCommit_hangingDisk(t *testing.T) {
 	t.Parallel()

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"time"
 	_ "unsafe" // for linkname
 
 	"github.com/dgraph-io/badger/v4"
@@ -44,17 +45,28 @@ func init() { syncFunc = syncOrUndo }
 var errInsides = errors.New("this build of tokend cannot protect the store: it was built with a version of Badger other than " +
 	badgerVersion + " that works differently inside; use a released build")
 
-// probe makes sure, once in a process, that Badger calls our syncFunc when it changes
-// MANIFEST. If it did not, the guard would be gone without a word. It makes a tiny database
-// beside the folder and removes it.
+// probe makes sure, once in a process, that Badger calls our syncFunc when it changes MANIFEST. If
+// it did not, the guard would be gone without a word. It makes a tiny database in a folder within
+// the folder, and removes it.
 func probe(dir string) error {
 	probed.Lock()
 	defer probed.Unlock()
 	if probed.done {
 		return nil
 	}
-	scratch := dir + ".probe"
-	err := errors.Join(os.RemoveAll(scratch), probeIn(scratch), os.RemoveAll(scratch))
+	scratch := filepath.Join(dir, "probe") // on the same disk, whose room was looked at
+	if err := os.RemoveAll(scratch); err != nil {
+		return err
+	}
+	result := make(chan error, 1)
+	go func() { result <- probeIn(scratch) }()
+	var err error
+	select { // Badger tries for as long as the disk refuses
+	case err = <-result:
+	case <-time.After(30 * time.Second):
+		return errors.New("probe Badger: not done after 30 s")
+	}
+	err = errors.Join(err, os.RemoveAll(scratch))
 	probed.done = err == nil
 	return err
 }

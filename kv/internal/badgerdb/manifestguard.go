@@ -54,9 +54,13 @@ func syncOrUndo(file *os.File) error {
 // checkAndSync syncs a change, or undoes it if something would be lost by it. Badger then keeps
 // the tables that it has, and may succeed when it tries again.
 func (g *manifestGuard) checkAndSync(file *os.File) error {
-	next, err := parseFile(file)
+	content, err := readAll(file)
 	if err == nil && g.last.content == nil {
-		g.last.content = next.content[:lastEntry(next.content)]
+		g.last.content = content[:lastEntry(content)]
+	}
+	var next manifest
+	if err == nil {
+		next, err = parseFile(file)
 	}
 	if err == nil {
 		err = g.check(next)

@@ -228,7 +228,7 @@ func (ix *Index) Offer(e Entry, since uint64, mayEvict bool) (_ Found, ok bool) 
 // Forget drops the entry of a value, as if there had been no room for it.
 func (ix *Index) Forget(k Key) {
 	ix.overflowed.Store(true)
-	ix.remove(k, 0)
+	ix.remove(k, ix.changes.Load())
 }
 
 // evict makes room in a shard that is locked, or in one of the next 255 that nobody holds. It
