@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"tokend/internal/durable"
 	"tokend/internal/hint"
@@ -33,21 +32,18 @@ func writeFile(path string, write func(io.Writer) error) (string, error) {
 // replaceable is the path of a file, or where a link to it leads. A device, a
 // pipe or a folder is not to be replaced by a file.
 func replaceable(path string) (string, error) {
-	resolved, err := filepath.EvalSymlinks(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(path); err == nil {
-			return "", fmt.Errorf("%q is a link to nothing", path)
-		}
-		return path, nil
-	}
+	target, err := durable.Target(path)
 	if err != nil {
 		return "", err
 	}
-	info, err := os.Stat(resolved)
+	info, err := os.Stat(target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return target, nil
+	}
 	if err == nil && !info.Mode().IsRegular() {
 		err = hint.New(fmt.Errorf("%q is not a file", path), "- writes to standard output")
 	}
-	return resolved, err
+	return target, err
 }
 
 // namedWriter says what cannot be written by the name that a person knows.

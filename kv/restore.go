@@ -82,17 +82,14 @@ func openBackup(r io.Reader, progress Progress) (*backup.Reader, error) {
 // emptyPlace is where a folder is missing or empty, following a link if there is one. It is
 // renamed to, which a mount point cannot be.
 func emptyPlace(dir string) (string, error) {
-	place, err := filepath.EvalSymlinks(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(dir); err == nil {
-			return "", fmt.Errorf("%s is a link to nothing", dir)
-		}
-		return dir, nil
-	}
+	place, err := durable.Target(dir)
 	if err != nil {
 		return "", err
 	}
 	entries, err := os.ReadDir(place)
+	if errors.Is(err, fs.ErrNotExist) {
+		return place, nil
+	}
 	if err == nil && len(entries) > 0 {
 		err = fmt.Errorf("%s: %w", dir, ErrNotEmpty)
 	}

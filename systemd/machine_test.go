@@ -8,7 +8,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"net"
 	"os"
@@ -51,16 +53,33 @@ func need(t *testing.T, programs ...string) {
 	}
 }
 
-// boot makes a machine and starts it. TOKEND_DEBIAN names a folder with a Debian
-// to copy, which is faster than to make one.
+// debian makes a Debian in a folder: a copy of the one that an earlier run left in the user's
+// cache, which it makes where there is none.
+func debian(t *testing.T, folder string) {
+	t.Helper()
+	const packages = "systemd,systemd-sysv,dbus,init-system-helpers,curl"
+	caches, err := os.UserCacheDir()
+	if err != nil { // there is no home
+		caches = t.TempDir()
+	}
+	cached := filepath.Join(caches, "tokend", "bookworm-"+strings.ReplaceAll(packages, ",", "-"))
+	if _, err := os.Stat(cached); errors.Is(err, fs.ErrNotExist) {
+		made := cached + fmt.Sprintf(".%d", os.Getpid())
+		host(t, "mkdir", "-p", filepath.Dir(cached))
+		t.Cleanup(func() { _ = os.RemoveAll(made) }) // where debootstrap was interrupted
+		host(t, "debootstrap", "--variant=minbase", "--include="+packages, "bookworm", made)
+		if err := os.Rename(made, cached); err != nil && !errors.Is(err, fs.ErrExist) { // another run was faster
+			t.Fatal(err)
+		}
+	}
+	host(t, "cp", "-a", cached, folder)
+}
+
+// boot makes a machine and starts it.
 func boot(t *testing.T) *machine {
 	t.Helper()
 	m := &machine{t: t, root: filepath.Join(t.TempDir(), "debian")}
-	if base := os.Getenv("TOKEND_DEBIAN"); base != "" {
-		host(t, "cp", "-a", base, m.root)
-	} else {
-		host(t, "debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,init-system-helpers,curl", "bookworm", m.root)
-	}
+	debian(t, m.root)
 	var console bytes.Buffer
 	nspawn := exec.Command("systemd-nspawn", "-D", m.root, "--boot", "--private-network", "--register=no", "--keep-unit")
 	nspawn.Stdout, nspawn.Stderr = &console, &console

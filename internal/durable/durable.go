@@ -4,6 +4,7 @@ package durable
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -68,6 +69,19 @@ func MakeDir(path string) error {
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
+}
+
+// Target is where a path leads through links: what a rename must replace. A missing file is its
+// own target; a link to nothing is an error.
+func Target(path string) (string, error) {
+	target, err := filepath.EvalSymlinks(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return target, err
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return "", fmt.Errorf("%q is a link to nothing", path)
+	}
+	return path, nil
 }
 
 // Remove removes a file, durably. A missing file is no error.

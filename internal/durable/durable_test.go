@@ -60,3 +60,20 @@ func TestMakeDir(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestTarget(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	testkit.Do(t, durable.WriteFile(at("file"), nil, 0o600))
+	testkit.Do(t, os.Symlink("file", at("link")))
+	testkit.Do(t, os.Symlink("link", at("link to a link")))
+	testkit.Do(t, os.Symlink("missing", at("broken link")))
+	for name, want := range map[string]string{"file": "file", "link": "file", "link to a link": "file", "missing": "missing"} {
+		if got, err := durable.Target(at(name)); err != nil || got != at(want) {
+			t.Errorf("%s leads to %s (%v), want %s", name, got, err, want)
+		}
+	}
+	if got, err := durable.Target(at("broken link")); err == nil {
+		t.Errorf("a link to nothing leads to %s", got)
+	}
+}
