@@ -54,19 +54,16 @@ func (b tokenBody) spec() (kv.Spec, error) {
 	if b.Write != nil {
 		spec.Write = *b.Write
 	}
-	spec.ExpiresAt, err = expiry(b.ExpirationDate)
-	return spec, err
+	spec.ExpiresAt = expiry(b.ExpirationDate)
+	return spec, nil
 }
 
 // expiry is zero where none is given.
-func expiry(ms *wholeNumber) (time.Time, error) {
+func expiry(ms *wholeNumber) time.Time {
 	if ms == nil {
-		return time.Time{}, nil
+		return time.Time{}
 	}
-	if *ms < 0 { // one of these would be Go's zero time, which is none
-		return time.Time{}, invalidExpiration("is before 1970")
-	}
-	return time.UnixMilli(int64(*ms)), nil
+	return time.UnixMilli(max(int64(*ms), -1)) // one before would be Go's zero time, which is none
 }
 
 func requiredName(name *string) (string, error) {
@@ -118,10 +115,7 @@ func (s *Server) updateToken(r *request) (reply, error) {
 	}
 	patch := kv.Patch{Active: change(body.Active), Write: change(body.Write)}
 	if body.ExpirationDate.given {
-		at, err := expiry(body.ExpirationDate.value)
-		if err != nil {
-			return reply{}, err
-		}
+		at := expiry(body.ExpirationDate.value)
 		patch.ExpiresAt = &at
 	}
 	if patch == (kv.Patch{}) {

@@ -76,6 +76,16 @@ func TestCreate(t *testing.T) {
 			t.Error(diff)
 		}
 	})
+	t.Run("a create may be repeated for ever, and is a conflict each time", func(t *testing.T) {
+		body := fmt.Sprintf(`{"name":"repeated","expiration_date":%d}`, int64(start)+5000)
+		s.create(body)
+		s.store.Clock.Advance(time.Minute)
+		for _, body := range []string{body, `{"name":"repeated","expiration_date":5}`, `{"name":"repeated","expiration_date":-1}`} {
+			expectProblem(t, s.ask("POST", "/_/token", body), 409, "name_taken", "name")
+		}
+		expectProblem(t, s.ask("POST", "/_/token", `{"name":"repeated","expiration_date":"5"}`), 400, "invalid_body", "expiration_date")
+		expectProblem(t, s.ask("POST", "/_/token", `{"name":"another","expiration_date":5}`), 400, "invalid_expiration_date", "expiration_date")
+	})
 }
 
 func TestReplace(t *testing.T) {
@@ -91,6 +101,15 @@ func TestReplace(t *testing.T) {
 		}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
+		}
+	})
+	t.Run("the same again moves nothing", func(t *testing.T) {
+		before := s.ask("GET", "/_/token?name=x", "").body
+		s.store.Clock.Advance(time.Second)
+		for range 2 {
+			if after := s.ask("PUT", "/_/token", `{"name":"x"}`); after.status != 200 || after.body != before {
+				t.Error(after.body)
+			}
 		}
 	})
 	t.Run("the value stays", func(t *testing.T) {
@@ -130,6 +149,7 @@ func TestUpdate(t *testing.T) {
 		{"one field", `{"name":"x","active":true}`, map[string]any{"active": true, "status": "active"}},
 		{"several", `{"write":true,"name":"x","expiration_date":1950000000000}`, map[string]any{"write": true, "expiration_date": 1.95e12}},
 		{"the same again", `{"name":"x","write":true}`, nil},
+		{"all the same again", `{"name":"x","write":true,"active":true,"expiration_date":1950000000000}`, nil},
 		{"null removes the expiry", `{"name":"x","expiration_date":null}`, map[string]any{"expires": false}},
 		{"an expiry again", `{"name":"x","expiration_date":1950000000000,"active":false,"write":false}`, map[string]any{
 			"expires": true, "expiration_date": 1.95e12, "active": false, "write": false, "status": "inactive"}},
@@ -138,7 +158,9 @@ func TestUpdate(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s.store.Clock.Advance(time.Second)
 			maps.Copy(want, c.changed)
-			want["updated_at"] = float64(s.store.Clock.Now().UnixMilli())
+			if c.changed != nil {
+				want["updated_at"] = float64(s.store.Clock.Now().UnixMilli())
+			}
 			if want["expires"] == false {
 				want["expiration_date"] = want["updated_at"]
 			}

@@ -3,6 +3,9 @@ package cli
 // Relative is a moment as people say it.
 var Relative = relative
 
+// Shown is a name as lists show it.
+var Shown = shown
+
 // Address is the best of a server's addresses.
 var Address = address
 

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"time"
-
-	"tokend/api/wire"
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/term"
+
+	"tokend/api/wire"
+	"tokend/kv"
 )
 
 // token is a token as it is shown to people.
@@ -77,15 +79,24 @@ func (t token) writeRow(w io.Writer, now time.Time, colours bool) error {
 	if t.Write {
 		may = "write"
 	}
-	_, err := fmt.Fprintf(w, row, status(t.Status, 8, colours), may, t.expiry(now), lastUse(t.LastUsedAt, now), t.oldValue(now), t.Name)
+	_, err := fmt.Fprintf(w, row, status(t.Status, 8, colours), may, t.expiry(now), lastUse(t.LastUsedAt, now), t.oldValue(now), shown(t.Name))
 	return err
+}
+
+// shown is a name as it is, or quoted where some of it cannot be seen, as in names that earlier
+// versions took.
+func shown(name string) string {
+	if kv.CheckNewName(name) != nil {
+		return strconv.QuoteToASCII(name)
+	}
+	return name
 }
 
 // write shows everything about a token.
 func (t token) write(w io.Writer, now time.Time, colours bool) error {
 	moment := func(ms int64) string { return fmt.Sprintf("%s (%s)", relative(ms, now), exactly(ms)) }
 	lines := [][2]string{
-		{"name", t.Name},
+		{"name", shown(t.Name)},
 		{"status", status(t.Status, 0, colours)},
 		{"may", rights(t.Write)},
 		{"expires", "never"},

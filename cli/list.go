@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"tokend/api/wire"
@@ -137,9 +139,19 @@ func (s *server) explainMissing(ctx context.Context, err error, name string) err
 	}
 	err = fmt.Errorf("no token named %q", name)
 	if similar := s.similar(ctx, name); similar != "" {
-		return hint.New(err, fmt.Sprintf("did you mean %q?", similar))
+		return hint.New(err, fmt.Sprintf("did you mean %q?%s", similar, difference(similar, name)))
 	}
 	return hint.New(err, "tokend token list shows all tokens")
+}
+
+// difference shows in ASCII how two names differ that may look the same, as "é" in one
+// character and in two do.
+func difference(meant, given string) string {
+	a, b := strconv.QuoteToASCII(meant), strconv.QuoteToASCII(given)
+	if a == strconv.Quote(meant) && b == strconv.Quote(given) {
+		return ""
+	}
+	return fmt.Sprintf(" That is %s, not %s.", a, b)
 }
 
 // similar is the name that is most like another, if one is. Among very many only
@@ -156,9 +168,21 @@ func (s *server) similar(ctx context.Context, name string) string {
 	}
 	best, distance := "", max(1, utf8.RuneCountInString(name)/3)+1
 	for _, candidate := range names {
-		if d := levenshtein.ComputeDistance(name, candidate); d < distance {
+		d := levenshtein.ComputeDistance(name, candidate)
+		if d -= abs(marks(name) - marks(candidate)); d < distance { // a letter with an accent may be one character or two
 			best, distance = candidate, d
 		}
 	}
 	return best
 }
+
+func marks(text string) (n int) {
+	for _, r := range text {
+		if unicode.Is(unicode.Mn, r) {
+			n++
+		}
+	}
+	return n
+}
+
+func abs(n int) int { return max(n, -n) }

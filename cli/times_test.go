@@ -42,3 +42,15 @@ func TestAddress(t *testing.T) {
 		}
 	}
 }
+
+// Names that versions before took, and that cannot be seen.
+func TestShown(t *testing.T) {
+	for name, want := range map[string]string{
+		"backup job": "backup job", "резерв": "резерв", "cafe\u0301": "cafe\u0301",
+		"\u3164": `"\u3164"`, "deploy\ufe0f": `"deploy\ufe0f"`, "a\ufffe": `"a\ufffe"`,
+	} {
+		if got := cli.Shown(name); got != want {
+			t.Errorf("%+q is shown as %s, want %s", name, got, want)
+		}
+	}
+}

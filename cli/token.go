@@ -194,9 +194,19 @@ func (t *tokenCommands) newUpdate() *cobra.Command {
 				return &usageError{errors.New("nothing to change: give --active, --inactive, --read-only, --read-write, --expires-in, --expires-at or --never-expires")}
 			}
 			return t.one(cmd, args[0], func(ctx context.Context, c *server) (func(time.Time) error, error) {
+				var before wire.Token
+				if !t.json {
+					if before, err = c.Get(cmd.Context(), args[0]); err != nil {
+						return nil, err
+					}
+				}
 				changed, err := c.Update(ctx, args[0], patch)
 				return func(now time.Time) error {
-					say(cmd.ErrOrStderr(), "changed %q: %s\n", changed.Name, token{changed}.summary(now))
+					said := "changed %q: %s\n"
+					if isSame(before, changed) {
+						said = "%q is so already: %s\n"
+					}
+					say(cmd.ErrOrStderr(), said, changed.Name, token{changed}.summary(now))
 					return nil
 				}, err
 			})
@@ -210,6 +220,11 @@ func (t *tokenCommands) newUpdate() *cobra.Command {
 	expiry.register(cmd)
 	f.BoolVar(&expiry.never, "never-expires", false, "remove the expiry")
 	return cmd
+}
+
+// isSame reports whether two tokens are alike in what a client decides.
+func isSame(a, b wire.Token) bool {
+	return a.Active == b.Active && a.Write == b.Write && a.Expires == b.Expires && a.ExpirationDate == b.ExpirationDate
 }
 
 func (t *tokenCommands) newRotate() *cobra.Command {

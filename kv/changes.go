@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -41,15 +42,13 @@ func (s *Store) Update(ctx context.Context, name string, patch Patch) (Token, er
 }
 
 // edit changes what a client decides about a token. What is wrong with a change whatever the
-// token is comes before its not being there.
+// token is comes before its not being there. Nothing moves where all is so already.
 func (s *Store) edit(ctx context.Context, name string, edited func(Spec) Spec) (Token, error) {
 	var after Token
 	err := s.change(ctx, func(view view) ([]change, error) {
 		before, err := view.used(name)
 		if errors.Is(err, ErrNotFound) {
-			if _, invalid := (NewToken{Spec: edited(Spec{Name: name})}).token(s.now()); invalid != nil {
-				return nil, invalid
-			}
+			err = cmp.Or(CheckName(name), checkExpiration(milliseconds(edited(Spec{}).ExpiresAt), milliseconds(s.now())), err)
 		}
 		if err != nil {
 			return nil, err
@@ -57,6 +56,10 @@ func (s *Store) edit(ctx context.Context, name string, edited func(Spec) Spec) (
 		after, err = before.withSpec(edited(before.Spec), s.now())
 		if err != nil {
 			return nil, err
+		}
+		if after.Spec.equal(before.Spec) {
+			after = before.Token
+			return nil, nil
 		}
 		return []change{s.replacement(before, after)}, nil
 	})

@@ -11,16 +11,27 @@ import (
 	"tokend/kv/internal/seal"
 )
 
-// Create makes a token with a value of its own. It fails with an InvalidError or ErrExists.
+// Create makes a token with a value of its own. It fails with an InvalidError or ErrExists:
+// with the latter also where the expiry has meanwhile passed, so that a create may be repeated.
 func (s *Store) Create(ctx context.Context, spec Spec) (Token, Value, error) {
 	r, err := s.newRecord(NewToken{Spec: spec})
-	if err != nil {
+	if r == nil {
 		return Token{}, Value{}, err
 	}
-	err = s.change(ctx, func(view view) ([]change, error) {
+	decide := func(view view) ([]change, error) {
 		conflict, _, err := view.conflict(r, false)
 		return []change{{after: r}}, cmp.Or(err, conflict)
-	})
+	}
+	if err == nil {
+		err = s.change(ctx, decide)
+	} else { // the expiry is wrong
+		err = cmp.Or(s.operate(func() error {
+			return s.read(func(view view) error {
+				_, conflict := decide(view)
+				return conflict
+			})
+		}), err)
+	}
 	if err != nil {
 		return Token{}, Value{}, err
 	}
@@ -46,7 +57,7 @@ type Created struct {
 // token is the token that is asked for. Its expiry may have passed, if it was made
 // before: what has expired elsewhere is expired here.
 func (n NewToken) token(now time.Time) (Token, error) {
-	if err := CheckName(n.Name); err != nil {
+	if err := CheckNewName(n.Name); err != nil {
 		return Token{}, err
 	}
 	known := func(t, otherwise time.Time) time.Time {
@@ -103,17 +114,22 @@ func (e *BatchError) Unwrap() []error {
 // do, 900 with values that tokend makes, and with short names some 3,000.
 func (s *Store) CreateAll(ctx context.Context, tokens []NewToken) ([]Created, error) {
 	changes := make([]change, len(tokens))
+	late := map[int]*record{}
 	var refusals []Refusal
 	for i, n := range tokens {
 		r, err := s.newRecord(n)
-		if err != nil {
+		switch {
+		case err == nil:
+			changes[i].after = r
+		case r != nil:
+			late[i] = r
+			fallthrough
+		default:
 			refusals = append(refusals, Refusal{Index: i, Err: err})
-			continue
 		}
-		changes[i].after = r
 	}
 	if len(refusals) > 0 {
-		return nil, s.refuse(tokens, changes, refusals)
+		return nil, s.refuse(tokens, changes, late, refusals)
 	}
 	err := s.change(ctx, func(view view) ([]change, error) {
 		refusals, err := view.conflicts(tokens, changes)
@@ -133,34 +149,46 @@ func (s *Store) CreateAll(ctx context.Context, tokens []NewToken) ([]Created, er
 }
 
 // newRecord is the record of a token that is asked for. It is sealed here and not in the
-// writer, which every client waits for.
+// writer, which every client waits for. Where only the expiry is wrong, there is a record too.
 func (s *Store) newRecord(n NewToken) (*record, error) {
 	token, err := n.token(s.now())
-	if err != nil {
+	if token.Name == "" {
 		return nil, err
 	}
 	value := n.Value
 	if value == (Value{}) {
 		value = NewValue(s.prefix)
 	}
-	return s.vault.seal(record{Token: token, value: value, valueMade: token.CreatedAt}), nil
+	return s.vault.seal(record{Token: token, value: value, valueMade: token.CreatedAt}), err
 }
 
-// refuse tells what is wrong with the others too, where some are refused already.
-func (s *Store) refuse(tokens []NewToken, changes []change, refusals []Refusal) error {
-	if len(refusals) < len(tokens) {
-		err := s.operate(func() error {
-			return s.read(func(view view) error {
-				conflicts, err := view.conflicts(tokens, changes)
-				refusals = append(refusals, conflicts...)
-				return err
-			})
-		})
-		if err != nil {
+// refuse tells what is wrong with the others too, where some are refused already. Of those that
+// only came late, it tells first that they exist.
+func (s *Store) refuse(tokens []NewToken, changes []change, late map[int]*record, refusals []Refusal) error {
+	err := s.operate(func() error {
+		return s.read(func(view view) error {
+			for i, refusal := range refusals {
+				r := late[refusal.Index]
+				if r == nil {
+					continue
+				}
+				conflict, same, err := view.conflict(r, tokens[refusal.Index].Value != Value{})
+				if err != nil {
+					return err
+				}
+				if errors.Is(conflict, ErrExists) {
+					refusals[i].Err, refusals[i].Same = conflict, same
+				}
+			}
+			conflicts, err := view.conflicts(tokens, changes)
+			refusals = append(refusals, conflicts...)
 			return err
-		}
-		slices.SortFunc(refusals, func(a, b Refusal) int { return cmp.Compare(a.Index, b.Index) })
+		})
+	})
+	if err != nil {
+		return err
 	}
+	slices.SortFunc(refusals, func(a, b Refusal) int { return cmp.Compare(a.Index, b.Index) })
 	return &BatchError{refusals}
 }
 
@@ -201,8 +229,7 @@ func (v view) conflicts(tokens []NewToken, changes []change) (refusals []Refusal
 
 // isAskedFor reports whether a token is just as another record asks for it.
 func (r *record) isAskedFor(other *record, valueMatters bool) bool {
-	return r.Active == other.Active && r.Write == other.Write && r.ExpiresAt.Equal(other.ExpiresAt) &&
-		(!valueMatters || r.hash.Equal(other.hash))
+	return r.Spec.equal(other.Spec) && (!valueMatters || r.hash.Equal(other.hash))
 }
 
 // twiceError is a conflict within a batch.

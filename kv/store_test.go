@@ -61,6 +61,23 @@ func TestStore_Create(t *testing.T) {
 		}
 		expectToken(t, store, want, value)
 	})
+	t.Run("a name is taken once, also when the expiry of a repeated create has passed", func(t *testing.T) {
+		store.Clock.Advance(2 * time.Hour)
+		if _, _, err := store.Create(ctx, spec); !errors.Is(err, kv.ErrExists) {
+			t.Errorf("error %v", err)
+		}
+		batch, ok := errors.AsType[*kv.BatchError](second(store.CreateAll(ctx, []kv.NewToken{{Spec: spec}, {Spec: kv.Spec{Name: "new", ExpiresAt: expiry}}})))
+		if !ok || len(batch.Refusals) != 2 {
+			t.Fatal(batch)
+		}
+		if first := batch.Refusals[0]; !errors.Is(first.Err, kv.ErrExists) || !first.Same {
+			t.Errorf("%+v", first)
+		}
+		if _, ok := errors.AsType[*kv.InvalidError](batch.Refusals[1].Err); !ok {
+			t.Errorf("%+v", batch.Refusals[1])
+		}
+		expectToken(t, store, want, value)
+	})
 }
 
 func TestStore_Replace(t *testing.T) {
@@ -134,6 +151,42 @@ func TestStore_Replace(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+// A change to what is so already moves nothing. It costs no commit, so that a full disk does
+// not refuse it.
+func TestStore_soAlready(t *testing.T) {
+	t.Parallel()
+	free := uint64(64 << 20)
+	store := kvtest.New(t, func(o *kv.Options) {
+		o.MinFreeBytes = 32 << 20
+		o.FreeBytes = func(string) (uint64, error) { return free, nil }
+	})
+	_, value, err := store.Create(ctx, kv.Spec{Name: "x", Active: true, Write: true})
+	do(t, err)
+	before, _, err := store.Rotate(ctx, "x", time.Hour)
+	do(t, err)
+	store.Clock.Advance(time.Minute)
+	free = 0
+	no, yes, shown := false, true, before.ExpirationDate()
+	for name, edit := range map[string]func() (kv.Token, error){
+		"Replace": func() (kv.Token, error) { return store.Replace(ctx, before.Spec) },
+		"Replace, with the expiry that is shown": func() (kv.Token, error) {
+			return store.Replace(ctx, kv.Spec{Name: "x", Active: true, Write: true, ExpiresAt: shown})
+		},
+		"Update": func() (kv.Token, error) { return store.Update(ctx, "x", kv.Patch{Active: &yes, Write: &yes, ExpiresAt: &shown}) },
+	} {
+		if got, err := edit(); err != nil || got != before {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	if _, err := store.Update(ctx, "x", kv.Patch{Write: &no}); !errors.Is(err, kv.ErrFull) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := store.Lookup(value); err != nil {
+		t.Errorf("the old value: %v", err)
+	}
+	free = 64 << 20 // which closing needs
 }
 
 func TestStore_Delete(t *testing.T) {

@@ -25,6 +25,10 @@ type Spec struct {
 	ExpiresAt time.Time
 }
 
+func (s Spec) equal(other Spec) bool {
+	return s.Name == other.Name && s.Active == other.Active && s.Write == other.Write && s.ExpiresAt.Equal(other.ExpiresAt)
+}
+
 // Token is what is known about a token, without its value.
 type Token struct {
 	Spec
@@ -115,28 +119,50 @@ func (t Token) afterChange(now time.Time) Token {
 	return t
 }
 
-// CheckName says what is wrong with a name, as an InvalidError: it must have 1
+// CheckName says what is wrong with the name of any token, as an InvalidError: it must have 1
 // to 128 characters of UTF-8, none of the Unicode categories Cc, Cf, Zl and Zp,
 // which forge log lines and tables, and no white space at its ends.
 func CheckName(name string) error {
-	invalid := func(reason string) error { return &InvalidError{Field: "name", Reason: reason} }
 	switch {
 	case name == "":
-		return invalid("is empty; a name has 1 to 128 characters")
+		return invalidName("is empty; a name has 1 to 128 characters")
 	case !utf8.ValidString(name):
-		return invalid("is not valid UTF-8")
+		return invalidName("is not valid UTF-8")
 	case utf8.RuneCountInString(name) > MaxNameLength:
-		return invalid(fmt.Sprintf("has %d characters; at most %d are allowed", utf8.RuneCountInString(name), MaxNameLength))
+		return invalidName(fmt.Sprintf("has %d characters; at most %d are allowed", utf8.RuneCountInString(name), MaxNameLength))
 	case strings.TrimSpace(name) != name:
-		return invalid("begins or ends with white space")
+		return invalidName("begins or ends with white space")
+	}
+	return checkCharacters(name, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
+}
+
+// CheckNewName is CheckName for a token that is to be made. Its name must also show: it has no
+// noncharacters, nothing that is Default_Ignorable_Code_Point (Unicode, section 5.21), and not
+// U+2800. Versions before took such names, so that there may be tokens that have them.
+func CheckNewName(name string) error {
+	if err := CheckName(name); err != nil {
+		return err
 	}
 	for _, r := range name {
-		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
-			return invalid(fmt.Sprintf("contains the invisible character %U", r))
+		if unicode.Is(unicode.Noncharacter_Code_Point, r) {
+			return invalidName(fmt.Sprintf("contains %U, which is no character", r))
+		}
+	}
+	return checkCharacters(name, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, blankBraille)
+}
+
+var blankBraille = &unicode.RangeTable{R16: []unicode.Range16{{Lo: 0x2800, Hi: 0x2800, Stride: 1}}}
+
+func checkCharacters(name string, invisible ...*unicode.RangeTable) error {
+	for _, r := range name {
+		if unicode.In(r, invisible...) {
+			return invalidName(fmt.Sprintf("contains the invisible character %U", r))
 		}
 	}
 	return nil
 }
+
+func invalidName(reason string) error { return &InvalidError{Field: "name", Reason: reason} }
 
 func checkExpiration(at, now time.Time) error {
 	invalid := func(reason string) error { return &InvalidError{Field: "expiration_date", Reason: reason} }
@@ -145,6 +171,8 @@ func checkExpiration(at, now time.Time) error {
 		return nil
 	case at.After(MaxExpiration):
 		return invalid("is after the year 9999")
+	case at.Before(time.UnixMilli(0)):
+		return invalid("is before 1970")
 	case looksLikeSeconds(at, now):
 		return invalid(fmt.Sprintf("%d is in %d; milliseconds are expected", at.UnixMilli(), at.Year()))
 	}

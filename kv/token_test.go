@@ -36,6 +36,18 @@ func TestNames(t *testing.T) {
 		{"byte order mark (Cf)", "\ufeffa", "name contains the invisible character U+FEFF"},
 		{"line separator (Zl)", "a\u2028b", "name contains the invisible character U+2028"},
 		{"paragraph separator (Zp)", "a\u2029b", "name contains the invisible character U+2029"},
+		{"hangul filler", "\u3164", "name contains the invisible character U+3164"},
+		{"hangul choseong filler", "a\u115f", "name contains the invisible character U+115F"},
+		{"combining grapheme joiner", "a\u034fb", "name contains the invisible character U+034F"},
+		{"variation selector", "deploy\ufe0f", "name contains the invisible character U+FE0F"},
+		{"variation selector 256", "deploy\U000e01ef", "name contains the invisible character U+E01EF"},
+		{"unassigned, to be ignored", "a\U000e0fffb", "name contains the invisible character U+E0FFF"},
+		{"blank braille pattern", "a\u2800b", "name contains the invisible character U+2800"},
+		{"noncharacter", "a\ufffeb", "name contains U+FFFE, which is no character"},
+		{"noncharacter in the Arabic block", "a\ufdd0b", "name contains U+FDD0, which is no character"},
+		{"last noncharacter", "a\U0010ffffb", "name contains U+10FFFF, which is no character"},
+		{"combining accent", "cafe\u0301", ""},
+		{"private use", "a\ue000b", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			store := kvtest.New(t)
@@ -48,6 +60,16 @@ func TestNames(t *testing.T) {
 				t.Errorf("the error does not name the field: %#v", err)
 			}
 		})
+	}
+}
+
+// A name that an earlier version took stays usable.
+func TestNames_madeBefore(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"deploy\ufe0f", "\u3164", "a\ufffeb"} {
+		if err := kv.CheckName(name); err != nil {
+			t.Errorf("%+q: %v", name, err)
+		}
 	}
 }
 
