@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"tokend/api/wire"
 	"tokend/client"
+	"tokend/internal/hint"
 	"tokend/kv"
 )
 
@@ -65,6 +67,15 @@ func (t *tokenCommands) one(cmd *cobra.Command, name string, ask func(context.Co
 		return nil
 	}
 	return show(time.Now())
+}
+
+// unprinted adds, to the error of a call that made a value, how to see the value that could not
+// be printed.
+func unprinted(name string, err error) error {
+	if failed, ok := errors.AsType[*fs.PathError](err); ok && failed.Op == "write" {
+		return hint.New(err, "the value is made; tokend token value -- "+hint.Quote(name)+" prints it")
+	}
+	return err
 }
 
 // expiryFlags decide when a token expires.
@@ -144,13 +155,13 @@ func (t *tokenCommands) newCreate() *cobra.Command {
 			if at != nil {
 				wanted.ExpiresAt = *at
 			}
-			return t.one(cmd, wanted.Name, func(ctx context.Context, c *server) (func(time.Time) error, error) {
+			return unprinted(wanted.Name, t.one(cmd, wanted.Name, func(ctx context.Context, c *server) (func(time.Time) error, error) {
 				created, err := c.Create(ctx, wanted)
 				return func(now time.Time) error {
 					say(cmd.ErrOrStderr(), "created %q: %s\n", created.Name, token{created.Token}.summary(now))
 					return printLine(cmd, created.Value)
 				}, err
-			})
+			}))
 		},
 	}
 	cmd.Flags().BoolVar(&readOnly, "read-only", false, "it may not write")
@@ -242,7 +253,7 @@ still uses it. Another rotation ends the old value at once.`,
 			if grace.Duration > kv.MaxGrace {
 				return &usageError{errors.New("--grace must be at most 30d")}
 			}
-			return t.one(cmd, args[0], func(ctx context.Context, c *server) (func(time.Time) error, error) {
+			return unprinted(args[0], t.one(cmd, args[0], func(ctx context.Context, c *server) (func(time.Time) error, error) {
 				rotated, err := c.Rotate(ctx, args[0], grace.Duration)
 				return func(now time.Time) error {
 					until := "is no longer good"
@@ -252,7 +263,7 @@ still uses it. Another rotation ends the old value at once.`,
 					say(cmd.ErrOrStderr(), "rotated %q: its old value %s\n", rotated.Name, until)
 					return printLine(cmd, rotated.Value)
 				}, err
-			})
+			}))
 		},
 	}
 	cmd.Flags().Var(&grace, "grace", "how long the old value is still good: a `duration`, like 1h or 7d (default none)")
