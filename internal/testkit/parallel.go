@@ -4,6 +4,10 @@ package testkit
 
 import "flag"
 
+// Race reports whether the race detector is built in. A sync.Pool then forgets at random, so
+// that counts of allocations mean nothing.
+const Race = false
+
 // Parallel lets more tests run at once than there are cores, for packages whose tests mostly
 // wait for processes and disks. TestMain calls it. -parallel wins.
 func Parallel() {
