@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"math"
 	"reflect"
@@ -12,18 +13,53 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// decode reads the request's body; see decode.
+func (r *request) decode(into any) error {
+	err := decode(r.body, into)
+	coding := string(r.ctx.Request.Header.ContentEncoding())
+	if err != nil && slices.Contains([]string{"gzip", "deflate", "br", "zstd", "compress"}, strings.ToLower(coding)) {
+		return invalidBody("body", "is compressed, as Content-Encoding says; send it as it is")
+	}
+	return err
+}
+
 // decode reads a body into a struct of pointers: one JSON object in UTF-8, its
 // fields known and each given at most once. A null leaves its pointer nil.
 func decode(body []byte, into any) error {
+	var err error
 	if jsontext.Value(body).Kind() != jsontext.KindBeginObject {
-		return invalidBody("body", "is not a JSON object")
+		err = invalidBody("body", "is not a JSON object")
+	} else if err = json.Unmarshal(body, into, json.RejectUnknownMembers(true)); err != nil {
+		err = bodyProblem(err)
 	}
-	err := json.Unmarshal(body, into, json.RejectUnknownMembers(true))
-	if err == nil {
-		return nil
+	if form := formOf(body); err != nil && form != "" {
+		return invalidBody("body", form)
 	}
-	return bodyProblem(err)
+	return err
 }
+
+// formOf says how to send a body whose first bytes show that it is no JSON in UTF-8.
+func formOf(body []byte) string {
+	for _, form := range []struct{ begin, text string }{
+		{byteOrderMark, "begins with a byte order mark, which JSON does not have (RFC 8259, section 8.1); remove it"},
+		{"\xfe\xff", "is in UTF-16; send it in UTF-8"},
+		{"\xff\xfe", "is in UTF-16; send it in UTF-8"},
+		{"\x00{", "is in UTF-16; send it in UTF-8"},
+		{"{\x00", "is in UTF-16; send it in UTF-8"},
+		{"\x1f\x8b", "is compressed with gzip; send it as it is"},
+		{"\x28\xb5\x2f\xfd", "is compressed with zstd; send it as it is"},
+	} {
+		if bytes.HasPrefix(body, []byte(form.begin)) {
+			return form.text
+		}
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return "is empty; JSON is expected"
+	}
+	return ""
+}
+
+const byteOrderMark = "\ufeff"
 
 // bodyProblem names the field and what is wrong with it. The words are ours,
 // since the library's may quote the body.
@@ -36,7 +72,7 @@ func bodyProblem(err error) error {
 	case errors.As(err, &meaning) && errors.Is(err, json.ErrUnknownName):
 		return invalidBody(fieldOf(meaning.JSONPointer), "is not a field here")
 	case errors.As(err, &meaning):
-		return invalidBody(fieldOf(meaning.JSONPointer), "must be "+wanted(meaning.GoType))
+		return invalidBody(fieldOf(meaning.JSONPointer), "must be "+wanted(meaning.GoType)+notA(meaning))
 	case errors.As(err, &syntax) && errors.Is(err, jsontext.ErrDuplicateName):
 		return invalidBody(fieldOf(syntax.JSONPointer), "is given more than once")
 	case errors.As(err, &syntax):
@@ -58,13 +94,26 @@ func fieldOf(pointer jsontext.Pointer) string {
 	return path[0] + "." + path[1]
 }
 
+// notA says what came in the place of what is wanted, where that is of another kind.
+func notA(e *json.SemanticError) string {
+	kinds := map[jsontext.Kind]string{
+		jsontext.KindString: "a string", jsontext.KindNumber: "a number", jsontext.KindTrue: "true", jsontext.KindFalse: "false",
+		jsontext.KindBeginObject: "an object", jsontext.KindBeginArray: "an array", jsontext.KindNull: "null",
+	}
+	kind, known := kinds[e.JSONKind]
+	if !known || kind == "a number" && isNumber(e.GoType) { // with a fraction
+		return ""
+	}
+	return ", not " + kind
+}
+
 func wanted(t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[string]():
 		return "a string"
 	case t == reflect.TypeFor[bool]():
 		return "true or false"
-	case t == reflect.TypeFor[wholeNumber](), t == reflect.TypeFor[*wholeNumber]():
+	case isNumber(t):
 		return "a whole number of milliseconds"
 	case t.Kind() == reflect.Slice:
 		return "an array of strings"
@@ -72,6 +121,10 @@ func wanted(t reflect.Type) string {
 		return "an object"
 	}
 	return "of another type"
+}
+
+func isNumber(t reflect.Type) bool {
+	return t == reflect.TypeFor[wholeNumber]() || t == reflect.TypeFor[*wholeNumber]()
 }
 
 // member is a field of which it matters whether it is there at all: null is there.

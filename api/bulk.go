@@ -35,7 +35,7 @@ func (b filterBody) String() string {
 
 func (s *Server) bulk(r *request) (reply, error) {
 	var body bulkBody
-	if err := decode(r.body, &body); err != nil {
+	if err := r.decode(&body); err != nil {
 		return reply{}, err
 	}
 	bulk, err := body.bulk()

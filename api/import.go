@@ -46,11 +46,15 @@ type line struct {
 // importTokens makes the tokens on the lines of the body, batch by batch, and
 // answers with a line for each batch.
 func (s *Server) importTokens(r *request) (reply, error) {
-	if n := bytes.Count(r.body, []byte{'\n'}); n > maxImportLines {
+	body := bytes.TrimPrefix(r.body, []byte(byteOrderMark)) // as some editors begin a file
+	if n := bytes.Count(body, []byte{'\n'}); n > maxImportLines {
 		return reply{}, &problem{status: 400, code: wire.CodeTooMany, detail: fmt.Sprintf("there are %d lines; at most %d are allowed", n, maxImportLines)}
 	}
+	if form := formOf(body); form != "" {
+		return reply{}, invalidBody("body", form)
+	}
 	var result bytes.Buffer
-	for batch := range s.importBatches(r.body) {
+	for batch := range s.importBatches(body) {
 		view, failure := s.importBatch(r, batch)
 		if failure != nil && result.Len() == 0 {
 			return reply{}, failure
@@ -180,6 +184,9 @@ func refusalOf(l line, refusal kv.Refusal) wire.Refusal {
 		p, _ = problemOf(refusal.Err)
 	}
 	view := wire.Refusal{Line: l.number, Name: l.name, Code: p.code, Field: p.field, Detail: p.detail}
+	if errors.Is(refusal.Err, kv.ErrPast) && l.token.CreatedAt.IsZero() {
+		view.Detail += "; with a created_at before it, the line makes an expired token"
+	}
 	if refusal.Same {
 		view.Code = wire.CodeAlreadyThere
 	}

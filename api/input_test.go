@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"math/big"
 	"strings"
@@ -10,6 +11,15 @@ import (
 )
 
 func longString(n int) string { return strings.Repeat("x", n) }
+
+// utf16 is a body in UTF-16, with a byte order mark.
+func utf16(order binary.AppendByteOrder) string {
+	var text []byte
+	for _, r := range "\ufeff" + `{"name":"x"}` {
+		text = order.AppendUint16(text, uint16(r))
+	}
+	return string(text)
+}
 
 func TestBodies(t *testing.T) {
 	s := newServer(t)
@@ -75,16 +85,40 @@ func TestBodies(t *testing.T) {
 	})
 	t.Run("what is wanted is said", func(t *testing.T) {
 		for body, want := range map[string]string{
-			`{"name":5}`:                         "name must be a string",
-			`{"name":"x","active":0}`:            "active must be true or false",
-			`{"name":"x","expiration_date":"5"}`: "expiration_date must be a whole number of milliseconds",
-			`{"name":"x","expiration_date":1.5}`: "expiration_date must be a whole number of milliseconds",
-			`{"":1}`:                             `"" is not a field here`,
-			`{"na\u0007me":1}`:                   `"na\ame" is not a field here`,
-			`{"` + longString(60_000) + `":1}`:   longString(128) + "… is not a field here",
+			`{"name":5}`:                          "name must be a string, not a number",
+			`{"name":{"a":5}}`:                    "name must be a string, not an object",
+			`{"name":"x","active":0}`:             "active must be true or false, not a number",
+			`{"name":"x","write":"true"}`:         "write must be true or false, not a string",
+			`{"name":"x","expiration_date":"5"}`:  "expiration_date must be a whole number of milliseconds, not a string",
+			`{"name":"x","expiration_date":true}`: "expiration_date must be a whole number of milliseconds, not true",
+			`{"name":"x","expiration_date":[]}`:   "expiration_date must be a whole number of milliseconds, not an array",
+			`{"name":"x","expiration_date":1.5}`:  "expiration_date must be a whole number of milliseconds",
+
+			"":                                 "body is empty; JSON is expected",
+			" \r\n":                            "body is empty; JSON is expected",
+			`[]`:                               "body is not a JSON object",
+			"name=x":                           "body is not a JSON object",
+			"\ufeff" + `{"name":"x"}`:          "body begins with a byte order mark, which JSON does not have (RFC 8259, section 8.1); remove it",
+			utf16(binary.BigEndian):            "body is in UTF-16; send it in UTF-8",
+			utf16(binary.LittleEndian):         "body is in UTF-16; send it in UTF-8",
+			utf16(binary.LittleEndian)[2:]:     "body is in UTF-16; send it in UTF-8",
+			"\x1f\x8b\x08\x00\x00\x00\x00":     "body is compressed with gzip; send it as it is",
+			"\x28\xb5\x2f\xfd\x04\x00":         "body is compressed with zstd; send it as it is",
+			`{"":1}`:                           `"" is not a field here`,
+			`{"na\u0007me":1}`:                 `"na\ame" is not a field here`,
+			`{"` + longString(60_000) + `":1}`: longString(128) + "… is not a field here",
 		} {
 			if p := s.ask("POST", "/_/token", body).problem(t); p.Detail != want {
 				t.Errorf("%.40s: %q, want %q", body, p.Detail, want)
+			}
+		}
+	})
+	t.Run("a coding that is named is said", func(t *testing.T) {
+		for coding, want := range map[string]string{
+			"br": "body is compressed, as Content-Encoding says; send it as it is", "x-own": "body is not a JSON object", "identity": "body is not a JSON object",
+		} {
+			if p := s.ask("POST", "/_/token", "\x0b\x05\x80", "Content-Encoding", coding).problem(t); p.Detail != want || p.Code != "invalid_body" {
+				t.Errorf("%q: %+v", coding, p)
 			}
 		}
 	})

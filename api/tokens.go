@@ -105,7 +105,7 @@ type patchBody struct {
 
 func (s *Server) updateToken(r *request) (reply, error) {
 	var body patchBody
-	if err := decode(r.body, &body); err != nil {
+	if err := r.decode(&body); err != nil {
 		return reply{}, err
 	}
 	r.note(body.Name)
@@ -139,7 +139,7 @@ func (s *Server) rotateToken(r *request) (reply, error) {
 		Name    *string      `json:"name"`
 		GraceMS *wholeNumber `json:"grace_ms"`
 	}
-	if err := decode(r.body, &body); err != nil {
+	if err := r.decode(&body); err != nil {
 		return reply{}, err
 	}
 	r.note(body.Name)
@@ -161,7 +161,7 @@ func (s *Server) rotateToken(r *request) (reply, error) {
 
 func (r *request) spec() (kv.Spec, error) {
 	var body tokenBody
-	if err := decode(r.body, &body); err != nil {
+	if err := r.decode(&body); err != nil {
 		return kv.Spec{}, err
 	}
 	r.note(body.Name)
@@ -187,7 +187,7 @@ func (r *request) nameInBodyOrQuery() (string, error) {
 	var body struct {
 		Name *string `json:"name"`
 	}
-	if err := decode(r.body, &body); err != nil {
+	if err := r.decode(&body); err != nil {
 		return "", err
 	}
 	r.note(body.Name)

@@ -210,7 +210,18 @@ func TestUpdate(t *testing.T) {
 			}
 		})
 	}
-	if p := s.ask("PATCH", "/_/token", `{"name":"x","write":"true"}`).problem(t); p.Detail != "write must be true or false" {
+	s.ask("PATCH", "/_/token", `{"name":"x","expiration_date":null}`)
+	stale := int64(s.ask("GET", "/_/token?name=x", "").data(t)[0]["expiration_date"].(float64)) // shows the last change
+	s.store.Clock.Advance(time.Second)
+	s.ask("PATCH", "/_/token", `{"name":"x","write":false}`)
+	s.ask("PATCH", "/_/token", `{"name":"x","write":true}`)
+	detail := fmt.Sprintf("expiration_date %d is not in the future; the token has no expiry: leave the field out or send null", stale)
+	for _, method := range []string{"PATCH", "PUT"} {
+		if p := s.ask(method, "/_/token", fmt.Sprintf(`{"name":"x","active":false,"expiration_date":%d}`, stale)).problem(t); p.Detail != detail {
+			t.Errorf("%s: %s", method, p.Detail)
+		}
+	}
+	if p := s.ask("PATCH", "/_/token", `{"name":"x","write":"true"}`).problem(t); p.Detail != "write must be true or false, not a string" {
 		t.Error(p.Detail)
 	}
 }

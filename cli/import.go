@@ -73,6 +73,9 @@ func plainLines(cmd *cobra.Command, in io.Reader, passphraseFile string) (*bufio
 		_, err := lines.Discard(len("\ufeff"))
 		return lines, err
 	}
+	if err := anotherForm(start); err != nil {
+		return nil, err
+	}
 	if string(start) != intro {
 		return lines, nil
 	}
@@ -92,6 +95,22 @@ func plainLines(cmd *cobra.Command, in io.Reader, passphraseFile string) (*bufio
 		return nil, fmt.Errorf("cannot decrypt the file: %w", err)
 	}
 	return bufio.NewReaderSize(decrypted, client.MaxLine), nil
+}
+
+// anotherForm says how to convert a file whose first bytes show that it is no JSON lines.
+func anotherForm(start []byte) error {
+	for _, form := range []struct{ begin, what, way string }{
+		{"\x1f\x8b", "is compressed with gzip", "gzip -dc FILE | tokend import -"},
+		{"\xff\xfe", "is in UTF-16", "iconv -f UTF-16 -t UTF-8 FILE | tokend import -"},
+		{"\xfe\xff", "is in UTF-16", "iconv -f UTF-16 -t UTF-8 FILE | tokend import -"},
+		{"[", "is a JSON array", "an import has a JSON object on each line, and nothing around them"},
+		{`{"data":[`, "is an answer of the API", "an import has a JSON object on each line, and nothing around them; tokend export writes such"},
+	} {
+		if bytes.HasPrefix(start, []byte(form.begin)) {
+			return hint.New(errors.New("the file "+form.what+", not JSON lines"), form.way)
+		}
+	}
+	return nil
 }
 
 // report sums up what became of the lines. It is an error where one was not taken.

@@ -57,9 +57,16 @@ var (
 type InvalidError struct {
 	Field  string // "name", "expiration_date", "token", "grace_ms" or "prefix"
 	Reason string // what is wrong and what would be right, without the field's name
+	isPast bool
 }
 
 func (e *InvalidError) Error() string { return e.Field + " " + e.Reason }
+
+// Is lets the InvalidError of an expiry that has passed be ErrPast.
+func (e *InvalidError) Is(target error) bool { return target == ErrPast && e.isPast }
+
+// ErrPast is what an InvalidError is where an expiry has passed.
+var ErrPast = errors.New("is not in the future")
 
 // Errors about the store.
 var (

@@ -174,7 +174,9 @@ func TestStore_soAlready(t *testing.T) {
 		"Replace, with the expiry that is shown": func() (kv.Token, error) {
 			return store.Replace(ctx, kv.Spec{Name: "x", Active: true, Write: true, ExpiresAt: shown})
 		},
-		"Update": func() (kv.Token, error) { return store.Update(ctx, "x", kv.Patch{Active: &yes, Write: &yes, ExpiresAt: &shown}) },
+		"Update": func() (kv.Token, error) {
+			return store.Update(ctx, "x", kv.Patch{Active: &yes, Write: &yes, ExpiresAt: &shown})
+		},
 	} {
 		if got, err := edit(); err != nil || got != before {
 			t.Errorf("%s: %+v, %v", name, got, err)

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -90,6 +91,10 @@ func (t Token) withSpec(spec Spec, now time.Time) (Token, error) {
 	if spec.ExpiresAt.Equal(t.ExpirationDate()) {
 		spec.ExpiresAt = t.ExpiresAt
 	} else if err := checkExpiration(spec.ExpiresAt, now); err != nil {
+		if errors.Is(err, ErrPast) && !t.Expires() {
+			err = &InvalidError{Field: "expiration_date", isPast: true,
+				Reason: fmt.Sprintf("%d %v; the token has no expiry: leave the field out or send null", spec.ExpiresAt.UnixMilli(), ErrPast)}
+		}
 		return Token{}, err
 	}
 	t.Spec = spec
@@ -176,7 +181,7 @@ func checkExpiration(at, now time.Time) error {
 	case looksLikeSeconds(at, now):
 		return invalid(fmt.Sprintf("%d is in %d; milliseconds are expected", at.UnixMilli(), at.Year()))
 	}
-	return invalid(fmt.Sprintf("%d is not in the future (now is %d)", at.UnixMilli(), now.UnixMilli()))
+	return &InvalidError{Field: "expiration_date", isPast: true, Reason: fmt.Sprintf("%d %v (now is %d)", at.UnixMilli(), ErrPast, now.UnixMilli())}
 }
 
 // looksLikeSeconds reports whether a moment that is past would be a good expiry
