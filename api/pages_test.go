@@ -41,7 +41,7 @@ func TestFullDisk(t *testing.T) {
 	s.create(`{"name":"x"}`)
 	s.free.Store(0)
 	for _, request := range [][3]string{
-		{"POST", "/_/token", `{"name":"new"}`}, {"PUT", "/_/token", `{"name":"x"}`}, {"DELETE", "/_/token?name=x", ""},
+		{"POST", "/_/token", `{"name":"new"}`}, {"PUT", "/_/token", `{"name":"x","write":false}`}, {"DELETE", "/_/token?name=x", ""},
 	} {
 		expectProblem(t, s.ask(request[0], request[1], request[2]), 507, "storage_full", "")
 	}
