@@ -95,7 +95,7 @@ func TestBodies(t *testing.T) {
 			`{"name":"x","expiration_date":1.5}`:  "expiration_date must be a whole number of milliseconds",
 
 			"":                                 "body is empty; JSON is expected",
-			" \r\n":                            "body is empty; JSON is expected",
+			strings.Repeat(" ", 3) + "\r\n":    "body is empty; JSON is expected",
 			`[]`:                               "body is not a JSON object",
 			"name=x":                           "body is not a JSON object",
 			"\ufeff" + `{"name":"x"}`:          "body begins with a byte order mark, which JSON does not have (RFC 8259, section 8.1); remove it",

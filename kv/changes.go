@@ -57,7 +57,7 @@ func (s *Store) edit(ctx context.Context, name string, edited func(Spec) Spec) (
 		if err != nil {
 			return nil, err
 		}
-		if after.Spec.equal(before.Spec) {
+		if after.equalSpec(before.Spec) {
 			after = before.Token
 			return nil, nil
 		}

@@ -229,7 +229,7 @@ func (v view) conflicts(tokens []NewToken, changes []change) (refusals []Refusal
 
 // isAskedFor reports whether a token is just as another record asks for it.
 func (r *record) isAskedFor(other *record, valueMatters bool) bool {
-	return r.Spec.equal(other.Spec) && (!valueMatters || r.hash.Equal(other.hash))
+	return r.equalSpec(other.Spec) && (!valueMatters || r.hash.Equal(other.hash))
 }
 
 // twiceError is a conflict within a batch.

@@ -26,7 +26,7 @@ type Spec struct {
 	ExpiresAt time.Time
 }
 
-func (s Spec) equal(other Spec) bool {
+func (s Spec) equalSpec(other Spec) bool {
 	return s.Name == other.Name && s.Active == other.Active && s.Write == other.Write && s.ExpiresAt.Equal(other.ExpiresAt)
 }
 
