@@ -54,9 +54,9 @@ func (t token) summary(now time.Time) string {
 	text := "may " + rights(t.Write)
 	switch {
 	case t.Status == "expired":
-		text += ", expired " + relative(t.ExpirationDate, now)
+		text += fmt.Sprintf(", expired %s (%s)", relative(t.ExpirationDate, now), exactly(t.ExpirationDate))
 	case t.Expires:
-		text += ", expires " + relative(t.ExpirationDate, now)
+		text += fmt.Sprintf(", expires %s (%s)", relative(t.ExpirationDate, now), exactly(t.ExpirationDate))
 	default:
 		text += ", never expires"
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -31,8 +32,8 @@ func (d *durationValue) String() string {
 // Type implements pflag.Value: what the help calls it.
 func (*durationValue) Type() string { return "duration" }
 
-// momentValue is a flag like 2027-01-01, 2027-01-01T12:00:00Z, or where there is
-// a direction a duration from now.
+// momentValue is a flag like 2027-01-01, 2027-01-01 12:00, 2027-01-01T12:00:00Z, or where
+// there is a direction a duration from now.
 type momentValue struct {
 	time.Time
 	direction int // of durations: 1 ahead, -1 back, 0 none
@@ -40,14 +41,12 @@ type momentValue struct {
 
 // Set implements pflag.Value.
 func (m *momentValue) Set(text string) error {
-	for _, layout := range []string{time.DateOnly, "2006-01-02 15:04", time.DateTime, "2006-01-02T15:04:05", time.RFC3339} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
-			m.Time = t
-			return nil
-		}
+	if t, ok := parseMoment(text); ok {
+		m.Time = t
+		return nil
 	}
 	if m.direction == 0 {
-		return errors.New("a date is expected, like 2027-01-01 or 2027-01-01T12:00:00Z")
+		return errors.New("a date is expected, like 2027-01-01, 2027-01-01 12:00 or 2027-01-01T12:00:00+02:00")
 	}
 	d, err := model.ParseDuration(text)
 	if err != nil {
@@ -55,6 +54,27 @@ func (m *momentValue) Set(text string) error {
 	}
 	m.Time = time.Now().Add(time.Duration(m.direction) * time.Duration(d))
 	return nil
+}
+
+// parseMoment reads a date, perhaps with a time of day behind a space or a T, as RFC 3339 and
+// date(1) write it: with or without seconds and a zone. Without one it is local.
+func parseMoment(text string) (time.Time, bool) {
+	layouts := []string{time.DateOnly}
+	for _, clock := range []string{"15:04", time.TimeOnly} {
+		for _, zone := range []string{"", "Z07:00", "Z0700", "Z07", " Z07:00", " Z0700", " UTC"} {
+			layouts = append(layouts, "2006-01-02 "+clock+zone, "2006-01-02T"+clock+zone)
+		}
+	}
+	for _, layout := range layouts {
+		location := time.Local
+		if strings.HasSuffix(layout, "UTC") {
+			location = time.UTC
+		}
+		if t, err := time.ParseInLocation(layout, text, location); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
 }
 
 func (m *momentValue) String() string {

@@ -54,3 +54,29 @@ func TestShown(t *testing.T) {
 		}
 	}
 }
+
+// A moment is taken as people and date(1) write it, and read as what it says.
+func TestMoments(t *testing.T) {
+	utc := time.Date(2027, 1, 2, 12, 0, 0, 0, time.UTC)
+	local := time.Date(2027, 1, 2, 12, 0, 0, 0, time.Local)
+	for text, want := range map[string]time.Time{
+		"2027-01-02":       time.Date(2027, 1, 2, 0, 0, 0, 0, time.Local),
+		"2027-01-02 12:00": local, "2027-01-02T12:00": local, "2027-01-02 12:00:00": local, "2027-01-02T12:00:00": local,
+		"2027-01-02 12:00:00Z": utc, "2027-01-02T12:00Z": utc, "2027-01-02 12:00 UTC": utc, "2027-01-02 12:00:00 UTC": utc,
+		"2027-01-02 12:00:00+00:00": utc, // date --rfc-3339=seconds
+		"2027-01-02T14:00:00+02:00": utc, // date --iso-8601=seconds
+		"2027-01-02T14:00+0200":     utc, "2027-01-02 07:00:00 -0500": utc, "2027-01-02T14:00:00+02": utc, "2027-01-02 17:30:00 +05:30": utc,
+		"2027-01-02T12:00:00.000Z": utc,
+	} {
+		shown, err := cli.TimeFlags["moment"](text)
+		got, malformed := time.Parse(time.RFC3339, shown)
+		if err != nil || malformed != nil || !got.Equal(want) {
+			t.Errorf("%s is %s (%v), want %v", text, shown, err, want)
+		}
+	}
+	for _, text := range []string{"", "tomorrow", "2027-13-01", "2027-01-02 25:00", "12:00", "2027-01-02 12:00 CET", "01/02/2027", "1798891200"} {
+		if shown, err := cli.TimeFlags["moment"](text); err == nil {
+			t.Errorf("%q is taken as %s", text, shown)
+		}
+	}
+}

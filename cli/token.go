@@ -101,7 +101,7 @@ func (f *expiryFlags) decide(cmd *cobra.Command) (at *time.Time, err error) {
 	case cmd.Flags().Changed("expires-at"):
 		at = &f.at.Time
 		if !f.at.After(time.Now()) {
-			return nil, &usageError{fmt.Errorf("--expires-at %s is not in the future", f.at.Format(time.DateTime))}
+			return nil, &usageError{fmt.Errorf("--expires-at %s is not in the future", exactly(f.at.UnixMilli()))}
 		}
 	case f.never:
 		at = &time.Time{}
