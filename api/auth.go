@@ -33,12 +33,12 @@ func (s *Server) authorize(r *request, rt *route) error {
 }
 
 func (s *Server) authorizeAdmin(r *request, need access) error {
-	if r.authorization.count == 0 {
+	if r.authorization.count == 0 && !r.bareBearer {
 		return s.authorizePeer(r)
 	}
 	scheme, credential, ok := splitAuthorization(r.authorization.value)
 	switch {
-	case r.authorization.count > 1, scheme == noScheme, scheme == bearer && !ok:
+	case r.authorization.count > 1, r.bareBearer, scheme == bearer && !ok:
 		return errMalformed
 	case scheme != bearer:
 		return errUnauthorized
@@ -58,7 +58,7 @@ func (s *Server) authorizeAdmin(r *request, need access) error {
 type scheme int
 
 const (
-	noScheme scheme = iota // the header is empty
+	noScheme scheme = iota // there is no header
 	bearer                 // RFC 6750
 	basic                  // RFC 7617
 	otherScheme

@@ -27,6 +27,14 @@ type problem struct {
 	allow      string // for 405
 	retryAfter string // seconds, where a later try may succeed
 	close      bool   // the connection is not fit for another request
+	oauth      string // for OAuth clients: an error of RFC 6749, section 5.2
+}
+
+// refusesCaller is a problem with who asks for an introspection.
+func (p *problem) refusesCaller() *problem {
+	refusal := *p
+	refusal.oauth = "invalid_client"
+	return &refusal
 }
 
 func (p *problem) Error() string { return p.code + ": " + p.detail }
@@ -49,7 +57,9 @@ var (
 		detail: "exactly one token is expected, in one Authorization or one X-API-Key header"}
 	errReadOnlyToken = &problem{status: 403, code: wire.CodeInsufficientScope, challenge: `error="insufficient_scope", scope="write"`,
 		detail: "this token may read, not write"}
-	errNoCaller        = &problem{status: 401, code: wire.CodeUnauthorized, detail: "an admin token or an issued one is expected, as Bearer or as the password of Basic"}
+	errNoCaller   = &problem{status: 401, code: wire.CodeUnauthorized, detail: "an admin token or an issued one is expected, as Bearer, as the password of Basic or as client_secret"}
+	errTwoSecrets = &problem{status: 400, code: wire.CodeInvalidRequest, field: "client_secret",
+		detail: "client_secret is given twice, or beside an Authorization header; one of them is expected (RFC 6749, section 2.3)"}
 	errBasic           = &problem{status: 401, code: wire.CodeInvalidToken, scheme: "Basic", detail: "the password is not a token that is valid here"}
 	errNothingToChange = &problem{status: 400, code: wire.CodeNothingToChange,
 		detail: "nothing to change: give expiration_date, active or write beside the name"}

@@ -101,8 +101,11 @@ func TestForwardAuth_refusals(t *testing.T) {
 	}
 	for _, path := range paths {
 		t.Run(path, func(t *testing.T) {
-			expectRefusal(t, s.askAs("", "GET", path, ""), 401, realm)
-			expectRefusal(t, s.askAs("Basic eDp5", "GET", path, ""), 401, realm)
+			for _, headers := range append(blank(), []string{"Authorization", "Basic eDp5"}) {
+				expectRefusal(t, s.askAs("", "GET", path, "", headers...), 401, realm)
+				a := s.askAs("", "GET", path, "", append(headers, "X-API-Key", values["good"], "X-Original-Method", "GET", "X-Forwarded-Method", "GET")...)
+				expectRefusal(t, a, 200, "")
+			}
 			expectAlike(t, s, path, append(notGood(values), doubled(values["good"])...))
 		})
 	}

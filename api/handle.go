@@ -77,6 +77,9 @@ func (s *Server) respond(r *request, rt *route) {
 		p = rt.internal()
 		s.log.Error("unexpected failure", "route", rt.path, "admin", r.admin.Name, "request_id", string(r.id), "err", err)
 	}
+	if rt.access == introspector && p.status == fasthttp.StatusUnauthorized {
+		p = p.refusesCaller()
+	}
 	r.fail(p)
 }
 

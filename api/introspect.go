@@ -11,8 +11,8 @@ import (
 )
 
 // authorizeIntrospector lets pass any admin and any good token, presented as
-// Bearer or as the password of Basic, which OAuth clients send (RFC 7662,
-// section 2.1).
+// Bearer, or as OAuth clients do (RFC 6749, section 2.3.1): as the password of Basic, or as
+// client_secret in the form.
 func (s *Server) authorizeIntrospector(r *request) error {
 	scheme, credential, ok := splitAuthorization(r.authorization.value)
 	switch {
@@ -24,6 +24,18 @@ func (s *Server) authorizeIntrospector(r *request) error {
 		return kv.ErrInvalidToken
 	case scheme == basic:
 		return s.authenticateBasic(r, credential)
+	case scheme == otherScheme:
+		return errNoCaller
+	}
+	if err := r.readBody(maxBodyBytes); err != nil {
+		return err
+	}
+	secret, count := secretInForm(r.body)
+	switch {
+	case count > 1:
+		return errTwoSecrets
+	case count == 1:
+		return s.authenticate(r, secret)
 	case s.authorizePeer(r) == nil:
 		return nil
 	}
@@ -61,6 +73,9 @@ func (s *Server) authenticateBasic(r *request, encoded []byte) error {
 
 // introspect tells a resource server about a token that was presented to it.
 func (s *Server) introspect(r *request) (reply, error) {
+	if _, count := secretInForm(r.body); count > 0 && r.authorization.count > 0 {
+		return reply{}, errTwoSecrets
+	}
 	token, err := tokenInForm(r.body)
 	if err != nil {
 		return reply{}, err
@@ -78,6 +93,7 @@ func (s *Server) introspect(r *request) (reply, error) {
 		Scope:     scopeOf(&grant),
 		ClientID:  grant.Name,
 		Subject:   grant.Name,
+		Username:  grant.Name,
 		TokenType: "Bearer",
 		IssuedAt:  grant.ValueMade.Unix(),
 	}
@@ -110,4 +126,19 @@ func tokenInForm(body []byte) ([]byte, error) {
 		return []byte(tokens[0]), nil
 	}
 	return nil, invalidField(wire.CodeInvalidRequest, "token", "must be in the body exactly once, as in a form: token=<value> (application/x-www-form-urlencoded)")
+}
+
+// secretInForm is the caller's own token, and how many there are that are not empty.
+func secretInForm(body []byte) (secret []byte, count int) {
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, 0
+	}
+	for _, given := range form["client_secret"] {
+		if given != "" {
+			secret = []byte(given)
+			count++
+		}
+	}
+	return secret, count
 }

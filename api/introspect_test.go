@@ -36,7 +36,7 @@ func TestIntrospect(t *testing.T) {
 		return decoded
 	}
 	active := func(name, scope string) map[string]any {
-		return map[string]any{"active": true, "scope": scope, "client_id": name, "sub": name, "token_type": "Bearer", "iat": float64(made.Unix())}
+		return map[string]any{"active": true, "scope": scope, "client_id": name, "sub": name, "username": name, "token_type": "Bearer", "iat": float64(made.Unix())}
 	}
 	expiring := active("expiring", "read write")
 	expiring["exp"] = float64(made.Add(time.Hour).Unix())
@@ -118,7 +118,8 @@ func TestIntrospect_callers(t *testing.T) {
 		{"nobody", nil, 401, realm},
 		{"another scheme", []string{"Digest x"}, 401, realm},
 		{"an empty header", []string{""}, 401, realm},
-		{"an empty bearer", []string{"Bearer "}, 401, invalidToken},
+		{"an empty bearer, which is none", []string{"Bearer "}, 401, realm},
+		{"an empty bearer beside a good one", []string{"Bearer", "Bearer " + adminToken}, 200, ""},
 		{"an unknown token", []string{"Bearer " + values["unknown"]}, 401, invalidToken},
 		{"an expired token", []string{"Bearer " + values["expired"]}, 401, invalidToken},
 		{"an inactive token", []string{"Bearer " + values["inactive"]}, 401, invalidToken},
@@ -141,11 +142,50 @@ func TestIntrospect_callers(t *testing.T) {
 			}
 			a := s.askAs("", "POST", "/_/token/introspect", "token="+values["good"], headers...)
 			expectRefusal(t, a, c.status, c.challenge)
+			if hasError := strings.Contains(a.body, `"error":"invalid_client"`); hasError != (c.status == 401) {
+				t.Error(a.body)
+			}
 			if c.status == 200 && !strings.Contains(a.body, `"active":true`) {
 				t.Error(a.body)
 			}
 		})
 	}
+	t.Run("as client_secret in the form", func(t *testing.T) {
+		for _, c := range []struct {
+			name, form    string
+			authorization string
+			status        int
+			code          string
+		}{
+			{"an admin", "client_secret=" + adminToken, "", 200, ""},
+			{"an issued token", "client_id=x&client_secret=" + values["reader"], "", 200, ""},
+			{"encoded", "client_secret=" + strings.ReplaceAll(values["good"], "_", "%5F"), "", 200, ""},
+			{"odd", "client_secret=" + url.QueryEscape(odd), "", 200, ""},
+			{"an empty one beside a good one", "client_secret=&client_secret=" + adminToken, "", 200, ""},
+			{"an empty one beside Authorization", "client_secret=", "Bearer " + adminToken, 200, ""},
+			{"beside an empty Authorization", "client_secret=" + adminToken, "Bearer", 200, ""},
+			{"unknown", "client_secret=" + values["unknown"], "", 401, "invalid_token"},
+			{"expired", "client_secret=" + values["expired"], "", 401, "invalid_token"},
+			{"empty", "client_secret=", "", 401, "unauthorized"},
+			{"in another case", "Client_Secret=" + adminToken, "", 401, "unauthorized"},
+			{"a form that is none", "client_secret=" + adminToken + "&%zz", "", 401, "unauthorized"},
+			{"twice", "client_secret=" + adminToken + "&client_secret=" + adminToken, "", 400, "invalid_request"},
+			{"beside Authorization", "client_secret=" + adminToken, "Bearer " + adminToken, 400, "invalid_request"},
+			{"beside an Authorization that is not good", "client_secret=" + adminToken, "Bearer " + values["unknown"], 401, "invalid_token"},
+			{"beside another scheme", "client_secret=" + adminToken, "Digest x", 401, "unauthorized"},
+		} {
+			a := s.askAs(c.authorization, "POST", "/_/token/introspect", "token="+values["good"]+"&"+c.form, "Content-Type", formType)
+			if a.status != c.status || c.status == 200 && !strings.Contains(a.body, `"active":true`) || c.code != "" && a.problem(t).Code != c.code {
+				t.Errorf("%s: %d %s", c.name, a.status, a.body)
+			}
+			if hasError := strings.Contains(a.body, `"error":"invalid_client"`); hasError != (c.status == 401) {
+				t.Errorf("%s: %s", c.name, a.body)
+			}
+		}
+		if a := s.askAs("", "POST", "/_/token/introspect", "client_secret="+strings.Repeat("x", 64<<10)); a.status != 413 {
+			t.Errorf("a huge body: %d %s", a.status, a.body)
+		}
+	})
 	t.Run("an API key is no caller", func(t *testing.T) {
 		expectRefusal(t, s.askAs("", "POST", "/_/token/introspect", "token="+values["good"], "X-API-Key", adminToken), 401, realm)
 	})

@@ -88,13 +88,14 @@ func (r *request) fail(p *problem) {
 		}
 	}
 	r.writeJSON(wire.ProblemJSON, wire.Problem{
-		Type:      "about:blank",
-		Title:     fasthttp.StatusMessage(p.status),
-		Status:    p.status,
-		Code:      p.code,
-		Detail:    valueShape.ReplaceAllLiteralString(p.detail, hidden), // which may have been pasted into the wrong place
-		Field:     valueShape.ReplaceAllLiteralString(p.field, hidden),
-		RequestID: string(r.id),
+		Type:       "about:blank",
+		Title:      fasthttp.StatusMessage(p.status),
+		Status:     p.status,
+		Code:       p.code,
+		Detail:     valueShape.ReplaceAllLiteralString(p.detail, hidden), // which may have been pasted into the wrong place
+		Field:      valueShape.ReplaceAllLiteralString(p.field, hidden),
+		RequestID:  string(r.id),
+		OAuthError: p.oauth,
 	})
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/rand"
 	"io"
 	"maps"
@@ -41,7 +42,8 @@ type received struct {
 	receivedAt time.Time
 	id         []byte // the client's own, or made
 
-	authorization, apiKey header
+	authorization, apiKey header // an empty one is none
+	bareBearer            bool   // there is an Authorization of Bearer and nothing else, which is none either
 
 	admin  Admin    // who asks, on a route that needs an admin
 	holder string   // the name of the token that the caller presented, if that is known
@@ -103,7 +105,7 @@ func (r *request) release() {
 // one.
 func (r *request) readBody(limit int) error {
 	stream := r.ctx.RequestBodyStream()
-	if stream == nil {
+	if stream == nil || r.bodyRead {
 		return nil
 	}
 	announced := r.ctx.Request.Header.ContentLength()
@@ -154,9 +156,16 @@ func (r *request) identify(now time.Time) {
 	for name, value := range r.ctx.Request.Header.All() {
 		switch string(name) {
 		case "Authorization":
-			r.authorization.add(value)
+			value = trimEnd(value)
+			if bytes.EqualFold(value, bearerName) {
+				r.bareBearer = true
+			} else if len(value) > 0 {
+				r.authorization.add(value)
+			}
 		case "X-Api-Key":
-			r.apiKey.add(value)
+			if value = trimEnd(value); len(value) > 0 {
+				r.apiKey.add(value)
+			}
 		case wire.HeaderRequestID:
 			if id == nil {
 				id = value
@@ -167,6 +176,15 @@ func (r *request) identify(now time.Time) {
 		id = r.ids.next(now)
 	}
 	r.id = id
+}
+
+// trimEnd takes the white space of a header's value away that fasthttp leaves at its end (RFC
+// 9110, section 5.5).
+func trimEnd(value []byte) []byte {
+	for len(value) > 0 && (value[len(value)-1] == ' ' || value[len(value)-1] == '\t') {
+		value = value[:len(value)-1]
+	}
+	return value
 }
 
 // idMaker makes request ids: ULIDs, which sort by time.

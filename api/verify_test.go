@@ -103,14 +103,22 @@ func TestVerify(t *testing.T) {
 		}
 	})
 	t.Run("no token", func(t *testing.T) {
-		for _, headers := range [][]string{
-			nil, {"Authorization", "Basic dXNlcjpwYXNzd29yZA=="}, {"Authorization", "Digest x"}, {"Authorization", values["good"]},
-			{"Authorization", ""}, {"Authorization", "Bearer\t" + values["good"]}, {"Authorization", "Bearerx " + values["good"]},
-		} {
+		for _, headers := range append(blank(),
+			[]string{"Authorization", "Basic dXNlcjpwYXNzd29yZA=="}, []string{"Authorization", "Digest x"}, []string{"Authorization", values["good"]},
+			[]string{"Authorization", "Bearer\t" + values["good"]}, []string{"Authorization", "Bearerx " + values["good"]},
+			[]string{"Authorization", "Bearer", "Authorization", "Basic eDp5"}) {
 			a := s.askAs("", "GET", "/_/token/verify", "", headers...)
 			expectRefusal(t, a, 401, realm)
 			if a.problem(t).Code != "unauthorized" {
 				t.Error(a.body)
+			}
+		}
+	})
+	t.Run("an empty one beside a good one is none", func(t *testing.T) {
+		for _, headers := range blank() {
+			for _, good := range [][]string{{"Authorization", "Bearer " + values["good"]}, {"X-API-Key", values["good"]}} {
+				expectRefusal(t, s.askAs("", "GET", "/_/token/verify", "", append(headers, good...)...), 200, "")
+				expectRefusal(t, s.askAs("", "GET", "/_/token/verify", "", append(good, headers...)...), 200, "")
 			}
 		}
 	})
@@ -142,13 +150,10 @@ func notGood(values map[string]string) (all [][]string) {
 		all = append(all, []string{"Authorization", "Bearer " + values[name]}, []string{"X-API-Key", values[name]})
 	}
 	return append(all,
-		[]string{"Authorization", "Bearer"},
-		[]string{"Authorization", "Bearer "},
 		[]string{"Authorization", "Bearer " + values["good"] + " " + values["good"]},
 		[]string{"Authorization", "Bearer " + values["good"] + ", Bearer " + values["good"]},
 		[]string{"Authorization", "Bearer é" + values["good"]},
 		[]string{"Authorization", "Bearer " + strings.ToUpper(values["good"])},
-		[]string{"X-API-Key", ""},
 		[]string{"X-API-Key", "Bearer " + values["good"]},
 		[]string{"X-API-Key", values["good"] + "\x80"})
 }
@@ -159,10 +164,16 @@ func doubled(value string) [][]string {
 		{"Authorization", "Bearer " + value, "Authorization", "Bearer " + value},
 		{"Authorization", "Basic eDp5", "Authorization", "Bearer " + value},
 		{"X-API-Key", value, "X-API-Key", value},
-		{"X-API-Key", value, "x-api-key", ""},
 		{"Authorization", "Bearer " + value, "X-API-Key", value},
-		{"Authorization", "Bearer", "X-API-Key", value},
-		{"Authorization", "Bearer " + value, "X-API-Key", ""},
+		{"Authorization", "Bearer " + value, "Authorization", "", "X-API-Key", value},
+	}
+}
+
+// blank is headers with no credential: an empty one is none.
+func blank() [][]string {
+	return [][]string{
+		nil, {"Authorization", ""}, {"Authorization", " \t"}, {"Authorization", "Bearer"}, {"Authorization", "bearer \t "}, {"X-API-Key", ""}, {"X-API-Key", "  "},
+		{"Authorization", "Bearer", "X-API-Key", ""}, {"Authorization", "Bearer", "Authorization", "Bearer"}, {"X-API-Key", "", "X-API-Key", " "},
 	}
 }
 

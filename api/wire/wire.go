@@ -143,6 +143,7 @@ type Introspection struct {
 	Scope     string `json:"scope,omitzero"`
 	ClientID  string `json:"client_id,omitzero"`
 	Subject   string `json:"sub,omitzero"`
+	Username  string `json:"username,omitzero"` // the same, for who looks only there
 	TokenType string `json:"token_type,omitzero"`
 	IssuedAt  int64  `json:"iat,omitzero"`
 	ExpiresAt int64  `json:"exp,omitzero"`
@@ -209,6 +210,10 @@ type Problem struct {
 	Detail    string `json:"detail"`
 	Field     string `json:"field,omitzero"`
 	RequestID string `json:"request_id"`
+
+	// OAuthError is what OAuth clients read (RFC 6749, section 5.2): invalid_client where an
+	// introspection's caller is refused.
+	OAuthError string `json:"error,omitzero"`
 }
 
 // Readiness is whether tokens can be looked up, and changed.
