@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 
 	"tokend/api/wire"
 	"tokend/client"
-	"tokend/internal/hint"
 	"tokend/kv"
 )
 
@@ -69,20 +67,13 @@ func (t *tokenCommands) one(cmd *cobra.Command, name string, ask func(context.Co
 	return show(time.Now())
 }
 
-// unprinted adds, to the error of a call that made a value, how to see the value that could not
-// be printed.
-func unprinted(name string, err error) error {
-	if failed, ok := errors.AsType[*fs.PathError](err); ok && failed.Op == "write" {
-		return hint.New(err, "the value is made; tokend token value -- "+hint.Quote(name)+" prints it")
-	}
-	return err
-}
-
 // expiryFlags decide when a token expires.
 type expiryFlags struct {
 	in    durationValue
 	at    momentValue
 	never bool
+
+	pastToo bool // the server decides about a moment that has passed
 }
 
 func (f *expiryFlags) register(cmd *cobra.Command) {
@@ -100,7 +91,7 @@ func (f *expiryFlags) decide(cmd *cobra.Command) (at *time.Time, err error) {
 		}
 	case cmd.Flags().Changed("expires-at"):
 		at = &f.at.Time
-		if !f.at.After(time.Now()) {
+		if !f.at.After(time.Now()) && !f.pastToo {
 			return nil, &usageError{fmt.Errorf("--expires-at %s is not in the future", exactly(f.at.UnixMilli()))}
 		}
 	case f.never:
@@ -134,40 +125,6 @@ func exclusive(cmd *cobra.Command, flags ...string) error {
 		return &usageError{fmt.Errorf("%s cannot be given together", strings.Join(given, " and "))}
 	}
 	return nil
-}
-
-func (t *tokenCommands) newCreate() *cobra.Command {
-	var (
-		readOnly, inactive bool
-		expiry             expiryFlags
-	)
-	cmd := &cobra.Command{
-		Use:     "create NAME",
-		Short:   "Create a token and print its value",
-		Example: "  tokend token create backup --read-only --expires-in 90d",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			wanted := client.NewToken{Name: args[0], Write: !readOnly, Inactive: inactive}
-			at, err := expiry.decide(cmd)
-			if err != nil {
-				return err
-			}
-			if at != nil {
-				wanted.ExpiresAt = *at
-			}
-			return unprinted(wanted.Name, t.one(cmd, wanted.Name, func(ctx context.Context, c *server) (func(time.Time) error, error) {
-				created, err := c.Create(ctx, wanted)
-				return func(now time.Time) error {
-					say(cmd.ErrOrStderr(), "created %q: %s\n", created.Name, token{created.Token}.summary(now))
-					return printLine(cmd, created.Value)
-				}, err
-			}))
-		},
-	}
-	cmd.Flags().BoolVar(&readOnly, "read-only", false, "it may not write")
-	cmd.Flags().BoolVar(&inactive, "inactive", false, "it is not good until it is activated")
-	expiry.register(cmd)
-	return cmd
 }
 
 func (t *tokenCommands) newShow() *cobra.Command {
