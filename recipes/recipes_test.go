@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -33,6 +34,10 @@ const (
 	appAddress    = "127.0.0.1:8080"
 	tokendAddress = "127.0.0.1:8470"
 )
+
+// silence is how long a websocket is silent. The time-outs that proxies have by default are a
+// minute and less, which is too long for each run.
+var silence = flag.Duration("silence", time.Second, "of a websocket through a proxy, before it is used again")
 
 // programs is, in the network of our own, the folder of what was built before.
 var programs = os.Getenv("TOKEND_TEST_PROGRAMS")
@@ -228,15 +233,30 @@ func TestRecipes(t *testing.T) {
 			})
 			t.Run("what a client claims gets it nothing", func(t *testing.T) { p.claims(t, tokens, app) })
 			t.Run("a body passes with its request", func(t *testing.T) {
-				for _, size := range []int{1, 1 << 20} {
-					body := strings.Repeat("x", size)
-					a := ask(t, "POST", "/", body, "Authorization", "Bearer "+tokens.good)
-					if seen := app.expect(t, a, "POST", "good%20one", "true"); seen.Length != size {
-						t.Errorf("the application got %d bytes of %d", seen.Length, size)
+				for _, size := range []int{1, 1 << 20, 100 << 20} {
+					for _, length := range []int64{int64(size), -1} { // announced, or in chunks
+						a := send(t, "POST", "/", io.LimitReader(endless{}, int64(size)), length, "Authorization", "Bearer "+tokens.good)
+						if seen := app.expect(t, a, "POST", "good%20one", "true"); seen.Length != size {
+							t.Errorf("the application got %d bytes of %d (length %d)", seen.Length, size, length)
+						}
 					}
 				}
 				app.expectRefused(t, "a body without a token", ask(t, "POST", "/", "x"), 401)
 			})
+			t.Run("headers of a client that are not for tokend do not keep it from an answer", func(t *testing.T) {
+				var headers []string
+				for i := range 5 {
+					name := fmt.Sprintf("X-Cookie-%d", i)
+					if p.program == "caddy" { // version 2.6 cannot keep all of a client's headers from tokend
+						name = "Cookie"
+					}
+					headers = append(headers, name, strings.Repeat("c", 3500))
+				}
+				app.expect(t, ask(t, "GET", "/", "", append(headers, "Authorization", "Bearer "+tokens.good)...), "GET", "good%20one", "true")
+				app.expectRefused(t, "no token", ask(t, "GET", "/", "", headers...), 401)
+			})
+			t.Run("a websocket opens, stays open and echoes", func(t *testing.T) { expectSocket(t, tokens.good) })
+			t.Run("an event arrives when it was sent", func(t *testing.T) { expectEvents(t, tokens.good) })
 			t.Run("the application does not see the token, and clients not tokend", func(t *testing.T) {
 				if !p.hardened {
 					t.Skip("that is for the hardened one")
@@ -531,8 +551,16 @@ func startApp(t *testing.T) *app {
 	server := &http.Server{
 		ReadHeaderTimeout: time.Minute,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			body, _ := io.ReadAll(r.Body)
-			a.requests <- seen{r.Method, r.RequestURI, r.Header, len(body)}
+			switch r.URL.Path {
+			case "/app/socket":
+				serveSocket(w, r)
+				return
+			case "/app/events":
+				serveEvents(w)
+				return
+			}
+			length, _ := io.Copy(io.Discard, r.Body)
+			a.requests <- seen{r.Method, r.RequestURI, r.Header, int(length)}
 			w.Header().Set("X-App", "yes")
 		}),
 	}
@@ -586,12 +614,28 @@ type answer struct {
 // ask sends a request to the proxy.
 func ask(t *testing.T, method, target, body string, headers ...string) answer {
 	t.Helper()
-	var reader io.Reader
-	if body != "" {
-		reader = strings.NewReader(body)
+	return send(t, method, target, strings.NewReader(body), int64(len(body)), headers...)
+}
+
+// endless is a body without an end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
 	}
-	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+proxyAddress+target, reader)
+	return len(p), nil
+}
+
+// send sends a request with a body of a length to the proxy. A negative one is not announced.
+func send(t *testing.T, method, target string, body io.Reader, length int64, headers ...string) answer {
+	t.Helper()
+	if length == 0 {
+		body = nil
+	}
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+proxyAddress+target, body)
 	do(t, err)
+	r.ContentLength = length
 	for i := 0; i < len(headers); i += 2 {
 		// As it is spelt, which Add would change.
 		r.Header[headers[i]] = append(r.Header[headers[i]], headers[i+1])
