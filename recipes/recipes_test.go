@@ -255,6 +255,23 @@ func TestRecipes(t *testing.T) {
 				app.expect(t, ask(t, "GET", "/", "", append(headers, "Authorization", "Bearer "+tokens.good)...), "GET", "good%20one", "true")
 				app.expectRefused(t, "no token", ask(t, "GET", "/", "", headers...), 401)
 			})
+			t.Run("an upgrade to anything else does not reach the application", func(t *testing.T) {
+				if p.program == "traefik" || p.program == "caddy" && !p.hardened {
+					t.Skip("recipes/README.md says so")
+				}
+				for _, upgrade := range [][]string{{"Upgrade", "h2c"}, {"Upgrade", "h2c, websocket"}, {"Upgrade", "websocket", "Upgrade", "h2c"}, {"Upgrade", "h2c", "Upgrade", "websocket"}} {
+					headers := append([]string{"Connection", "Upgrade, HTTP2-Settings", "HTTP2-Settings", "AAMAAABkAAQAAP__", "Authorization", "Bearer " + tokens.good}, upgrade...)
+					a := ask(t, "GET", "/", "", headers...)
+					select {
+					case seen := <-app.requests:
+						if protocols := seen.Header.Values("Upgrade"); strings.Contains(strings.Join(protocols, ","), "h2c") {
+							t.Errorf("%q: the application is asked for %q", upgrade, protocols)
+						}
+					default:
+						t.Logf("%q is refused with %d", upgrade, a.status)
+					}
+				}
+			})
 			t.Run("a websocket opens, stays open and echoes", func(t *testing.T) { expectSocket(t, tokens.good) })
 			t.Run("an event arrives when it was sent", func(t *testing.T) { expectEvents(t, tokens.good) })
 			t.Run("the application does not see the token, and clients not tokend", func(t *testing.T) {
