@@ -32,8 +32,8 @@ func (t *tokenCommands) newCreate() *cobra.Command {
 With --if-absent a name that is taken is no failure, so that a script can be run again:
 the token stays as it is and nothing is printed to standard output. With --value-file the
 value goes to a file, readable by its owner only, in place of standard output. Together
-they also write the value of a token that exists, if the file is missing or holds another
-value.`,
+they also write the value of a token that exists, if the file is missing, holds another
+value or has another mode.`,
 		Example: "  tokend token create backup --read-only --expires-in 90d\n" +
 			"  tokend token create backup --if-absent --value-file /etc/backup/token",
 		Args: args(cobra.ExactArgs(1)),
@@ -128,7 +128,12 @@ func (f valueFile) check() error {
 	return nil
 }
 
+// holds reports whether the file is as write leaves it.
 func (f valueFile) holds(value string) bool {
+	info, err := os.Stat(string(f))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		return false
+	}
 	content, err := os.ReadFile(string(f))
 	return err == nil && string(bytes.TrimSpace(content)) == value
 }
