@@ -56,6 +56,11 @@ func (b *bench) compareBefore(before string, tokens, starts int, length time.Dur
 			build.stop()
 		}
 	}
+	b.reportRatios(ratios)
+}
+
+// reportRatios prints what starts gave, beside the limits.
+func (b *bench) reportRatios(ratios map[string][]float64) {
 	for _, f := range []struct {
 		name    string
 		isRate  bool
